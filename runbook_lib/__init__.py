@@ -1,0 +1,1 @@
+"""Replace the HTTPS certificate of a Juniper Apstra server, one checked step at a time."""

@@ -1,0 +1,386 @@
+"""The values that flow through the runbooks: frozen, typed, free of behaviour beyond reading themselves."""
+
+import dataclasses
+import datetime as dt
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class Outcome(enum.StrEnum):
+    """How a run ended; the exit code is the same for every command."""
+
+    DONE = "done"
+    NOTHING_TO_DO = "nothing-to-do"
+    PLANNED = "planned"
+    FAILED = "failed"
+    UNUSABLE = "unusable"
+    REFUSED = "refused"
+    WAITING = "waiting"
+    ROLLED_BACK = "rolled-back"
+    UNKNOWN = "unknown"
+
+    @property
+    def exit_code(self) -> int:
+        """The process exit status that stands for this outcome."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    Outcome.DONE: 0,
+    Outcome.NOTHING_TO_DO: 0,
+    Outcome.PLANNED: 0,
+    Outcome.FAILED: 1,
+    Outcome.UNUSABLE: 2,
+    Outcome.REFUSED: 3,
+    Outcome.WAITING: 4,
+    Outcome.ROLLED_BACK: 5,
+    Outcome.UNKNOWN: 6,
+}
+
+
+class Verdict(enum.StrEnum):
+    """What a check concluded. A check that could not run is `unknown`, never `pass`."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    WARN = "warn"
+    UNKNOWN = "unknown"
+
+
+class State(enum.StrEnum):
+    """Where a change stands, derived from facts."""
+
+    NONE = "none"
+    STARTED = "started"
+    WAITING = "waiting"
+    READY = "ready"
+    UNCONFIRMED = "unconfirmed"
+    DONE = "done"
+    ROLLED_BACK = "rolled-back"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One unusable parameter: the field, what was wrong with it, and what to write instead."""
+
+    field: str
+    wrong: str
+    write: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A judgement over facts.
+
+    Attributes:
+        question: What an operator would ask, ending in a question mark.
+        expected: What a `pass` would have found.
+        found: What was found.
+        verdict: The judgement.
+        source: Where the rule comes from (RFC section, baseline requirement, vendor step).
+        todo: What to do when it is no `pass`.
+    """
+
+    question: str
+    expected: str
+    found: str
+    verdict: Verdict
+    source: str = ""
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command for the root shell of a server.
+
+    Attributes:
+        purpose: What it is for, a few words, shown in plan, journal and errors.
+        script: POSIX shell text, exactly as it is run.
+        undo: How its effect is put back, shell text or a sentence; empty when it changes nothing.
+        stdin: Text given on standard input; never a secret.
+        time_limit_s: Seconds after which the server ends it.
+    """
+
+    purpose: str
+    script: str
+    undo: str = ""
+    stdin: str = ""
+    time_limit_s: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command did: exit status, the two streams apart, and how long it took in seconds."""
+
+    command: Command
+    status: int
+    stdout: str
+    stderr: str
+    duration_s: float
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the server ended it at its time limit (timeout(1) reports 124, or 137 after SIGKILL)."""
+        return self.status in {124, 137}
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What is read from one X.509 certificate.
+
+    Attributes:
+        pem: The certificate as PEM text, `\\n` line ends.
+        sha256: Fingerprint over the DER form, lower-case hex.
+        spki_sha256: SHA-256 over the DER SubjectPublicKeyInfo, lower-case hex (RFC 7469, section 2.4).
+        subject, issuer: RFC 4514 text.
+        common_name: The first CN of the subject, or empty.
+        organizational_units: The OU values of the subject.
+        san: Entries as `DNS:name` or `IP:address`; other kinds as `OTHER:…`.
+        serial: Serial number, lower-case hex.
+        not_before, not_after: UTC.
+        key: `rsa-2048`, `ec-p256`, …
+        signature_hash: `sha256`, … or empty where the algorithm has none.
+        is_ca: basicConstraints CA.
+        extended_key_usage: Dotted OIDs; None when the extension is absent.
+        self_signed: Issuer equals subject and its own key verifies the signature.
+    """
+
+    pem: str
+    sha256: str
+    spki_sha256: str
+    subject: str
+    issuer: str
+    common_name: str
+    organizational_units: tuple[str, ...]
+    san: tuple[str, ...]
+    serial: str
+    not_before: dt.datetime
+    not_after: dt.datetime
+    key: str
+    signature_hash: str
+    is_ca: bool
+    extended_key_usage: tuple[str, ...] | None
+    self_signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectName:
+    """The subject asked for, in the order it is written into the CSR: country first, common name last."""
+
+    common_name: str
+    organization: str = ""
+    organizational_unit: str = ""
+    locality: str = ""
+    state: str = ""
+    country: str = ""
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRequest:
+    """What is asked of the CA.
+
+    Attributes:
+        subject: The distinguished name.
+        san: Entries as `DNS:name` or `IP:address`, at least one.
+        key_type: `rsa-2048`, `rsa-3072`, `rsa-4096`, `ec-p256` or `ec-p384`.
+        validity_days: Days asked for; None leaves it to the signer.
+    """
+
+    subject: SubjectName
+    san: tuple[str, ...]
+    key_type: str
+    validity_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one handshake saw.
+
+    Attributes:
+        address: The service address or socket address that was asked.
+        vantage: Where it was seen from: `server`, `direct` or `ssh`.
+        chain: PEM certificates as sent, leaf first; empty when there was no handshake.
+        protocol: `TLSv1.3`, …; empty when there was no handshake.
+        error: Why there was no handshake.
+    """
+
+    address: str
+    vantage: str
+    chain: tuple[str, ...] = ()
+    protocol: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFact:
+    """One entry of a folder on the server: name, octal mode text, numeric owner and group, bytes, SHA-256 hex."""
+
+    name: str
+    kind: str
+    mode: str
+    owner: str
+    group: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount of the container: `bind` or `volume`, host path, path inside."""
+
+    kind: str
+    source: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The nginx container as docker describes it."""
+
+    name: str
+    container_id: str
+    status: str
+    restart_count: int
+    image: str
+    mounts: tuple[Mount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate file and a private key file, by what can be shown of them.
+
+    Attributes:
+        certificate_sha256, key_sha256: SHA-256 of the files' bytes, lower-case hex; empty when absent.
+        chain: The certificates of the certificate file, leaf first.
+        key_spki_sha256: SHA-256 of the DER public key of the private key; empty when unreadable.
+    """
+
+    certificate_sha256: str = ""
+    key_sha256: str = ""
+    chain: tuple[Certificate, ...] = ()
+    key_spki_sha256: str = ""
+
+    @property
+    def matches(self) -> bool:
+        """Whether certificate and key hold the same public key."""
+        return bool(self.chain) and self.chain[0].spki_sha256 == self.key_spki_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFolder:
+    """What `state_dir/changes/<change-id>/` holds of one change.
+
+    Attributes:
+        change_id: The folder's name.
+        kind: `replace` or `restore`.
+        request: What was asked for, as it was written when the change began; empty for a restore.
+        csr: The CSR as PEM text, or empty.
+        csr_spki_sha256: SHA-256 of the CSR's public key, taken by the server's openssl.
+        staged: The pair that is to go live.
+        staged_certificate_spki_sha256: The staged certificate's public key digest, taken by the server's openssl.
+        before: The pair that was live when the change began, as backed up.
+        backup_sha256: SHA-256 of the proven archive of /etc/aos, or empty.
+        armed: Whether the guard was armed.
+        decided: `confirmed`, `rolled-back`, `superseded`, or empty while undecided.
+        journal_head: SHA-256 of the last journal line a run left here, or empty.
+        files: Names of the files in the folder.
+    """
+
+    change_id: str
+    kind: str = "replace"
+    request: Mapping[str, object] = field(default_factory=dict)
+    csr: str = ""
+    csr_spki_sha256: str = ""
+    staged: Pair = Pair()
+    staged_certificate_spki_sha256: str = ""
+    before: Pair = Pair()
+    backup_sha256: str = ""
+    armed: bool = False
+    decided: str = ""
+    journal_head: str = ""
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that is read from a server before anything is decided.
+
+    Attributes:
+        host: The parameter `host`.
+        hostname: What the server calls itself.
+        host_key: The SSH host key, OpenSSH SHA-256 form.
+        os: PRETTY_NAME of os-release.
+        openssl: `openssl version` text.
+        apstra_version: From the API or the installed package; empty when unreadable.
+        root_uid: The numeric user id the root shell runs as.
+        container: The nginx container; None when there is none, or not one alone.
+        containers: Names of all running containers.
+        conf_files: Every entry of conf_dir.
+        live: The pair that nginx loads.
+        served: Handshakes at each service address, every vantage point that was tried.
+        listening: Socket addresses that listen on `https_port`, as `127.0.0.1:443` or `[::1]:443`.
+        free_bytes: Free bytes of the file systems of state_dir and conf_dir.
+        aos_bytes: Bytes of the folder that is backed up.
+        clock_skew_s: Server's clock minus ours, seconds.
+        now: Our clock at the time of reading, UTC.
+        state_dir_faults: What is wrong with state_dir's place; empty when it is fit to use or absent.
+        missing_tools: Programs the commands need that the server has not.
+        changes: The change folders, oldest first.
+    """
+
+    host: str
+    hostname: str
+    host_key: str
+    os: str
+    openssl: str
+    apstra_version: str
+    root_uid: int
+    container: Container | None
+    containers: tuple[str, ...]
+    conf_files: tuple[FileFact, ...]
+    live: Pair
+    served: tuple[Served, ...]
+    listening: tuple[str, ...]
+    free_bytes: Mapping[str, int]
+    aos_bytes: int
+    clock_skew_s: float
+    now: dt.datetime
+    state_dir_faults: tuple[str, ...] = ()
+    missing_tools: tuple[str, ...] = ()
+    changes: tuple[ChangeFolder, ...] = ()
+
+    def change(self, change_id: str) -> ChangeFolder:
+        """The folder of one change; an empty one where the server has none of that id."""
+        return next((c for c in self.changes if c.change_id == change_id), ChangeFolder(change_id))
+
+    def replace(self, **changes: object) -> "Facts":
+        """A copy with some facts read again."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCommand:
+    """A command of a plan, with the step it belongs to."""
+
+    step: str
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The exact commands that apply would run, and the digest over them and what they stand on.
+
+    Attributes:
+        name: `request`, `install` or `restore`.
+        commands: In the order they run; empty when nothing is to do.
+        sha256: Lower-case hex digest over the plan's RFC 8785 form.
+        way_back: The one-line command that puts the old pair back by hand.
+    """
+
+    name: str
+    commands: tuple[PlannedCommand, ...]
+    sha256: str
+    way_back: str

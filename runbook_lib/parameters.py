@@ -1,0 +1,353 @@
+"""The one typed schema of a run: every parameter, its form, and what to write when it is wrong."""
+
+import datetime as dt
+import ipaddress
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from runbook_lib.errors import UnusableParameters
+from runbook_lib.models import CertificateRequest, Fault, SubjectName
+from runbook_lib.secrets import HOW_TO_WRITE, REFERENCE
+
+PRACTICE = "/tmp/apstra-practice"  # noqa: S108 - the practice server's place, the one exception by name
+LONGEST_DNS_NAME = 253  # RFC 1035, section 2.3.4, without the root's dot
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_KINDS = {
+    "string_type": ("is no text", 'text in quotes, such as "NO" or "12345" (YAML reads a bare NO as false)'),
+    "int_type": ("is no whole number", "a whole number without quotes"),
+    "bool_type": ("is no boolean", "true or false without quotes (with -p: True or False)"),
+    "list_type": ("is no list", 'a list, such as ["apstra.example.com", "192.0.2.10"]'),
+    "dict_type": ("is no mapping", "names and values, such as {ca_certificate: ca.pem}"),
+    "extra_forbidden": ("is no parameter", "one of the names in the notebook's parameters cell"),
+}
+
+
+def _wrong(wrong: str, write: str) -> PydanticCustomError:
+    return PydanticCustomError("fault", "{wrong}", {"wrong": wrong, "write": write})
+
+
+def _invisible(text: str) -> str:
+    """The first control, bidi, private-use or unassigned character, or nothing."""
+    return next((character for character in text if unicodedata.category(character) in _INVISIBLE), "")
+
+
+def _plain(text: str) -> str:
+    if bad := _invisible(text):
+        raise _wrong(f"holds the invisible character U+{ord(bad):04X}", "the same text without it, on one line")
+    if text != text.strip():
+        raise _wrong("starts or ends with a blank", "the same text without the blank")
+    return text
+
+
+def is_dns_name(text: str) -> bool:
+    """Whether this is a DNS name as RFC 5280 and RFC 9525 want it in a certificate: A-labels, `*` alone on the left."""
+    labels = text.removeprefix("*.").split(".")
+    return len(text) <= LONGEST_DNS_NAME and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+
+
+def is_ip_address(text: str) -> bool:
+    """Whether this is an IPv4 or IPv6 address, without brackets or zone."""
+    try:
+        return not getattr(ipaddress.ip_address(text), "scope_id", None)
+    except ValueError:
+        return False
+
+
+def _host(text: str) -> str:
+    if not is_ip_address(text) and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", text):
+        raise _wrong("is neither a host name nor an IP address", "a name such as apstra.example.com, or an IP address")
+    return text
+
+
+def _service_address(text: str) -> str:
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if is_ip_address(bare):
+        return str(ipaddress.ip_address(bare))
+    if is_dns_name(text) and not text.startswith("*"):
+        return text
+    raise _wrong("is neither a host name nor an IP address", "a name, an IP address or [IPv6], without a port")
+
+
+def _alternative_name(text: str) -> str:
+    kind, _, value = text.partition(":")
+    if is_ip_address(value) and kind == "IP":
+        return f"IP:{ipaddress.ip_address(value)}"
+    if is_ip_address(value) and kind == "DNS":
+        raise _wrong("is an IP address given as a DNS name, which clients refuse", f"IP:{value}")
+    if is_dns_name(value) and kind == "DNS":
+        return text
+    if kind == "DNS" and not value.isascii():
+        raise _wrong("is a DNS name outside ASCII", f"DNS:{_a_label(value)}, the name's A-label form")
+    raise _wrong("is no subject alternative name", "DNS:apstra.example.com or IP:192.0.2.10")
+
+
+def _a_label(name: str) -> str:
+    try:
+        return name.encode("idna").decode()
+    except UnicodeError:
+        return "xn--…"
+
+
+def _secret_reference(text: str) -> str:
+    if text and not REFERENCE.fullmatch(text):
+        raise _wrong("is no secret reference", HOW_TO_WRITE)
+    return text
+
+
+def _server_folder(text: str) -> str:
+    path = PurePosixPath(text)
+    if text == "/" or not path.is_absolute() or str(path) != text or ".." in path.parts or _invisible(text):
+        raise _wrong("is no absolute path of a folder", "a path such as /etc/aos/nginx.conf.d, without `..` or a last slash")
+    return text
+
+
+def _state_folder(text: str) -> str:
+    forbidden = ("/tmp", "/var/tmp", "/dev", "/proc", "/run", "/etc/cron", "/var/spool/cron")  # noqa: S108 - refused
+    if _server_folder(text).startswith(forbidden) and not text.startswith(PRACTICE):
+        raise _wrong("lies where other users or cron could reach into it", "a folder of root's own, such as /var/lib/apstra-runbook")
+    return text
+
+
+def _moment(text: str) -> str:
+    if text:
+        try:
+            aware = dt.datetime.fromisoformat(text).tzinfo is not None
+        except ValueError:
+            aware = False
+        if not aware:
+            raise _wrong("is no time with a zone", '"2026-11-24T22:00:00Z" or "2026-11-24T22:00:00+01:00", in quotes')
+    return text
+
+
+def _change_id(text: str) -> str:
+    if text and text != "new" and not re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", text):
+        raise _wrong("is no change id", "an id such as 20261124T220000Z-1a2b3c, `new`, or nothing")
+    return text
+
+
+def _not_built(text: str) -> str:
+    if text:
+        raise _wrong("asks for something this version does not do yet: records are not sealed", "nothing: leave it empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+Secret = Annotated[str, AfterValidator(_secret_reference)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+ServerFolder = Annotated[str, AfterValidator(_server_folder)]
+Moment = Annotated[str, AfterValidator(_moment)]
+Later = Annotated[str, AfterValidator(_not_built)]
+
+
+class Parameters(BaseModel):
+    """The parameters of one run. Flat and strict: no value is converted, no unknown name is taken."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    host: Annotated[str, AfterValidator(_host)] = Field(description="name, IP address or ssh_config alias of the server")
+    ssh_port: Port = Field(22, description="TCP port of its SSH service")
+    user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.@-]*$")] = Field("admin", description="login on the server")
+    known_hosts: Text = Field("", description="file of pinned host keys; empty: ~/.ssh/known_hosts")
+    client_key: Text = Field("", description="SSH private key file; empty: the agent, then ssh_config and the usual files")
+    ssh_config: Text = Field("", description="OpenSSH client configuration; empty: ~/.ssh/config")
+    ssh_password: Secret = Field("", description="secret reference; empty: keys only")
+    bastion_passwords: dict[str, Secret] = Field(
+        default_factory=dict, description="secret references by the bastion's name as ProxyJump writes it"
+    )
+    sudo_password: Secret = Field("", description="secret reference; empty: sudo needs none")
+    https_port: Port = Field(443, description="TCP port of the web UI and API")
+    service_addresses: list[Annotated[str, AfterValidator(_service_address)]] = Field(
+        default_factory=list, description="names, IPs, [v6], VIPs that clients use; empty: host"
+    )
+    container: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+        "auto", description="name of the nginx container; auto: found by its mounts"
+    )
+    conf_dir: ServerFolder = Field("/etc/aos/nginx.conf.d", description="folder of the pair on the server")
+    state_dir: Annotated[str, AfterValidator(_state_folder)] = Field(
+        "/var/lib/apstra-runbook", description="the runbook's own folder on the server, root's alone"
+    )
+    common_name: Annotated[Text, Field(max_length=64)] = Field("", description="subject CN, the name clients use")
+    san: list[Annotated[str, AfterValidator(_alternative_name)]] = Field(
+        default_factory=list, description="DNS:name or IP:address; empty: common_name and service_addresses"
+    )
+    organization: Annotated[Text, Field(max_length=64)] = Field("", description="subject O")
+    organizational_unit: Annotated[Text, Field(max_length=64)] = Field("", description="subject OU")
+    locality: Annotated[Text, Field(max_length=128)] = Field("", description="subject L")
+    state: Annotated[Text, Field(max_length=128)] = Field("", description="subject ST")
+    country: Annotated[str, Field(pattern=r"^([A-Z]{2})?$")] = Field("", description="subject C, two capital letters")
+    email: Annotated[str, Field(pattern=r"^([!-?A-~]+@[A-Za-z0-9.-]+)?$", max_length=128)] = Field(
+        "", description="subject emailAddress"
+    )
+    key_type: Literal["rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384"] = Field(
+        "rsa-2048", description="rsa-2048, rsa-3072, rsa-4096, ec-p256 or ec-p384"
+    )
+    signer: Literal["manual", "self-signed", "local-ca"] = Field("manual", description="manual, self-signed or local-ca")
+    signer_options: dict[str, Any] = Field(default_factory=dict, description="the signer's own options")
+    certificate_file: Text = Field("", description="what the CA handed back: PEM, DER or PKCS#7, with its chain")
+    ca_file: Text = Field("", description="PEM trust anchors that the new certificate must lead to")
+    validity_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(None, description="days asked for; None: the signer's own")
+    activation: Literal["restart", "reload"] = Field("restart", description="restart the container, or reload nginx in it")
+    rollback_after_s: Annotated[int, Field(ge=30, le=3600)] = Field(
+        300, description="seconds without a confirm after which the server puts the old pair back"
+    )
+    not_before: Moment = Field("", description="start of the change window, ISO 8601 with zone, in quotes")
+    not_after: Moment = Field("", description="end of the change window, ISO 8601 with zone, in quotes")
+    accept_broken_start: bool = Field(False, description="go on although the pair found does not serve")  # noqa: FBT003
+    apply: bool = Field(False, description="False: show the plan and change nothing")  # noqa: FBT003
+    approved_plan: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = Field(
+        "", description="sha256 of the plan that was approved; another plan is refused"
+    )
+    change_id: Annotated[str, AfterValidator(_change_id)] = Field("", description="empty: the open change, or a new one; new: supersede it")
+    pair: Literal["before", "installed"] = Field("before", description="restore only: which pair of that change comes back")
+    records_dir: Text = Field("records", description="where the records are kept")
+    signing_key: Later = Field("", description="leave empty: records are not sealed in this version")
+    allowed_signers: Later = Field("", description="leave empty: records are not sealed in this version")
+    operator: Text = Field("", description="who runs this; empty: the login name here")
+    ticket: Text = Field("", description="the change ticket")
+    reason: Text = Field("", description="why this is done")
+    mode: Literal["auto", "interactive", "headless"] = Field("auto", description="auto, interactive or headless")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The service addresses, `host` where none are given."""
+        return tuple(dict.fromkeys(self.service_addresses)) or (self.host,)
+
+    def request(self) -> CertificateRequest:
+        """What is asked of the CA: the subject, and a SAN that is never empty."""
+        names = self.san or [_as_alternative_name(each) for each in (self.common_name, *self.addresses)]
+        subject = SubjectName(
+            common_name=self.common_name,
+            organization=self.organization,
+            organizational_unit=self.organizational_unit,
+            locality=self.locality,
+            state=self.state,
+            country=self.country,
+            email=self.email,
+        )
+        return CertificateRequest(subject, tuple(dict.fromkeys(names)), self.key_type, self.validity_days)
+
+
+def _as_alternative_name(address: str) -> str:
+    return f"{'IP' if is_ip_address(address) else 'DNS'}:{address}"
+
+
+def validate(values: Mapping[str, object], *, asks_for_certificate: bool) -> tuple[Parameters | None, tuple[Fault, ...]]:
+    """Judges every value at once.
+
+    Args:
+        values: Parameter names and values as YAML, the command line or the notebook gave them.
+        asks_for_certificate: Whether this run makes a CSR, so that the subject must be there.
+
+    Returns:
+        The parameters, None when a fault was found; and every fault.
+    """
+    try:
+        parameters = Parameters.model_validate(dict(values))
+    except pydantic.ValidationError as error:
+        return None, tuple(_fault(each) for each in error.errors(include_url=False))
+    faults = _across(parameters) + (_subject(parameters) if asks_for_certificate else ())
+    return (None if faults else parameters), faults
+
+
+def _fault(error: Any) -> Fault:  # noqa: ANN401 - pydantic's own mapping
+    name = ".".join(str(part) for part in error["loc"] if part != "function-after")
+    field = Parameters.model_fields.get(str(error["loc"][0]))
+    about = field.description or "" if field else ""
+    context = error.get("ctx", {})
+    if error["type"] == "fault":
+        return Fault(name, context["wrong"], context["write"])
+    if error["type"] == "missing":
+        return Fault(name, "is missing", about)
+    if error["type"] in _KINDS:
+        return Fault(name, *_KINDS[error["type"]])
+    return Fault(name, error["msg"].replace("Input should", "should").replace("String should", "should"), about)
+
+
+def _across(parameters: Parameters) -> tuple[Fault, ...]:
+    """Faults that show only between parameters."""
+    faults = []
+    conf_dir, state_dir = PurePosixPath(parameters.conf_dir), PurePosixPath(parameters.state_dir)
+    if state_dir.is_relative_to(conf_dir.parent) or conf_dir.is_relative_to(state_dir):
+        faults.append(Fault("state_dir", "lies inside the folder that is backed up, or around it", "a folder of its own"))
+    if parameters.not_before and parameters.not_after and _at(parameters.not_after) <= _at(parameters.not_before):
+        faults.append(Fault("not_after", "is not later than not_before", "a time after not_before"))
+    if parameters.pair != "before" and parameters.change_id == "new":
+        faults.append(Fault("change_id", "is `new`, which no recorded pair belongs to", "the id of the change whose pair comes back"))
+    return tuple(faults)
+
+
+def _subject(parameters: Parameters) -> tuple[Fault, ...]:
+    faults = []
+    if not parameters.common_name:
+        faults.append(Fault("common_name", "is missing", "the name that clients use, such as apstra.example.com"))
+    elif not parameters.san and not (is_dns_name(parameters.common_name) or is_ip_address(parameters.common_name)):
+        hint = "" if parameters.common_name.isascii() else f"{_a_label(parameters.common_name)}, or "
+        faults.append(Fault("common_name", "is no host name, so no SAN follows from it", f"{hint}a host name, or fill in san"))
+    if not parameters.san:
+        faults += [
+            Fault("service_addresses" if parameters.service_addresses else "host", f"{each!r} cannot stand in a SAN", "fill in san")
+            for each in parameters.addresses
+            if not is_dns_name(each) and not is_ip_address(each)
+        ]
+    return tuple(faults)
+
+
+def _at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
+def inside_window(parameters: Parameters, now: dt.datetime) -> bool:
+    """Whether the clock stands inside the change window; an end that is not given is open."""
+    early = parameters.not_before and now < _at(parameters.not_before)
+    late = parameters.not_after and now > _at(parameters.not_after)
+    return not (early or late)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, which YAML would silently let the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        """Builds one mapping, refusing a repeated key."""
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise UnusableParameters([Fault(key, "is given twice", "it once") for key in twice])
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(text: str, *, name: str) -> dict[str, object]:
+    """Parameter values from YAML text.
+
+    Args:
+        text: The YAML.
+        name: Where it came from, for the error.
+
+    Raises:
+        UnusableParameters: It is no YAML, no mapping, or gives a name twice.
+    """
+    try:
+        values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark else ""
+        raise UnusableParameters([Fault(name, f"is no YAML{place}", "one `name: value` a line")]) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UnusableParameters([Fault(name, "holds no names and values", "one `name: value` a line")])
+    return {str(key): value for key, value in values.items()}
+
+
+def project_folder(start: Path) -> Path:
+    """The nearest folder upwards that holds `notebooks/` and `parameters/`; `start` itself where there is none."""
+    candidates = (start, *start.parents)
+    return next((each for each in candidates if (each / "notebooks").is_dir() and (each / "parameters").is_dir()), start)
