@@ -53,6 +53,10 @@ class RunbookError(Exception):
     def __str__(self) -> str:
         return self.diagnostics()
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a stack trace; IPython looks for this name."""
+        return [f"{type(self).__name__}: {line}" if not index else line for index, line in enumerate(self.diagnostics().splitlines())]
+
 
 class UnusableParameters(RunbookError):
     """The parameters cannot be used; every fault is named and nothing was contacted."""

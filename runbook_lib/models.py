@@ -5,6 +5,7 @@ import datetime as dt
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 
 class Outcome(enum.StrEnum):
@@ -166,6 +167,15 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyDigest:
+    """The public key of one staged file as two programs see it: SHA-256 of the DER SubjectPublicKeyInfo, lower-case hex."""
+
+    file: str
+    server: str
+    here: str
+
+
+@dataclass(frozen=True, slots=True)
 class SubjectName:
     """The subject asked for, in the order it is written into the CSR: country first, common name last."""
 
@@ -238,14 +248,20 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The nginx container as docker describes it."""
+    """A container as docker describes it; `pid` is its first process as the server numbers it."""
 
     name: str
     container_id: str
     status: str
     restart_count: int
     image: str
+    pid: int
     mounts: tuple[Mount, ...]
+
+    def mounts_of(self, folder: str) -> tuple[Mount, ...]:
+        """The mounts through which the container sees a folder of the server, or files in it."""
+        path = PurePosixPath(folder)
+        return tuple(m for m in self.mounts if path.is_relative_to(m.source) or PurePosixPath(m.source).is_relative_to(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,30 +294,29 @@ class ChangeFolder:
         kind: `replace` or `restore`.
         request: What was asked for, as it was written when the change began; empty for a restore.
         csr: The CSR as PEM text, or empty.
-        csr_spki_sha256: SHA-256 of the CSR's public key, taken by the server's openssl.
         staged: The pair that is to go live.
-        staged_certificate_spki_sha256: The staged certificate's public key digest, taken by the server's openssl.
+        public_keys: Of `key`, `csr` and `certificate` as staged: the SPKI digest taken by the server's openssl (SHA-256,
+            lower-case hex), and the public key itself as PEM text.
         before: The pair that was live when the change began, as backed up.
-        backup_sha256: SHA-256 of the proven archive of /etc/aos, or empty.
+        backup_sums: SHA-256 by file name of the backup, as it was proven; empty when there is none.
         armed: Whether the guard was armed.
         decided: `confirmed`, `rolled-back`, `superseded`, or empty while undecided.
         journal_head: SHA-256 of the last journal line a run left here, or empty.
-        files: Names of the files in the folder.
+        files: Octal mode text by the name of each file in the folder; empty when there is no such change.
     """
 
     change_id: str
     kind: str = "replace"
     request: Mapping[str, object] = field(default_factory=dict)
     csr: str = ""
-    csr_spki_sha256: str = ""
     staged: Pair = Pair()
-    staged_certificate_spki_sha256: str = ""
+    public_keys: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     before: Pair = Pair()
-    backup_sha256: str = ""
+    backup_sums: Mapping[str, str] = field(default_factory=dict)
     armed: bool = False
     decided: str = ""
     journal_head: str = ""
-    files: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +332,7 @@ class Facts:
         apstra_version: From the API or the installed package; empty when unreadable.
         root_uid: The numeric user id the root shell runs as.
         container: The nginx container; None when there is none, or not one alone.
-        containers: Names of all running containers.
+        containers: All containers, running or not.
         conf_files: Every entry of conf_dir.
         live: The pair that nginx loads.
         served: Handshakes at each service address, every vantage point that was tried.
@@ -328,7 +343,8 @@ class Facts:
         now: Our clock at the time of reading, UTC.
         state_dir_faults: What is wrong with state_dir's place; empty when it is fit to use or absent.
         missing_tools: Programs the commands need that the server has not.
-        changes: The change folders, oldest first.
+        listed: The changes on the server, oldest first: id, `replace` or `restore`, and what was decided.
+        changes: The folders of those that were read in full.
     """
 
     host: str
@@ -339,7 +355,7 @@ class Facts:
     apstra_version: str
     root_uid: int
     container: Container | None
-    containers: tuple[str, ...]
+    containers: tuple[Container, ...]
     conf_files: tuple[FileFact, ...]
     live: Pair
     served: tuple[Served, ...]
@@ -350,15 +366,17 @@ class Facts:
     now: dt.datetime
     state_dir_faults: tuple[str, ...] = ()
     missing_tools: tuple[str, ...] = ()
+    listed: tuple[tuple[str, str, str], ...] = ()
     changes: tuple[ChangeFolder, ...] = ()
 
     def change(self, change_id: str) -> ChangeFolder:
         """The folder of one change; an empty one where the server has none of that id."""
         return next((c for c in self.changes if c.change_id == change_id), ChangeFolder(change_id))
 
-    def replace(self, **changes: object) -> "Facts":
-        """A copy with some facts read again."""
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+    def with_change(self, change: ChangeFolder) -> "Facts":
+        """A copy in which one change's folder is as given."""
+        others = (each for each in self.changes if each.change_id != change.change_id)
+        return dataclasses.replace(self, changes=(*others, change))
 
 
 @dataclass(frozen=True, slots=True)

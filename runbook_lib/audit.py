@@ -1,0 +1,129 @@
+"""The reader: what a server serves, what lies in its files, and what is to be said of both. It changes nothing."""
+
+import asyncio
+import csv
+import datetime as dt
+import io
+import json
+from dataclasses import dataclass, replace
+
+from runbook_lib import tables
+from runbook_lib.models import Certificate, Check, Facts, Served
+from runbook_lib.pki.certificates import read_certificates
+from runbook_lib.probe import tls
+from runbook_lib.server.survey import read_facts
+from runbook_lib.session import Prepared, open_session
+from runbook_lib.steps import server
+from runbook_lib.tables import Table
+
+COLUMNS = ("server", "address", "seen from", "common name", "SAN", "issuer", "not after", "days left", "key", "sha256", "chain", "error")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was read from one server.
+
+    Attributes:
+        facts: All facts, with a handshake an address and vantage point.
+        checks: The judgements over them.
+    """
+
+    facts: Facts
+    checks: tuple[Check, ...]
+
+    def rows(self) -> list[dict[str, object]]:
+        """One row a handshake, the values as they are."""
+        return [self._row(each) for each in self.facts.served]
+
+    def _row(self, seen: Served) -> dict[str, object]:
+        leaf = _leaf(seen)
+        row: dict[str, object] = dict.fromkeys(COLUMNS, "")
+        row |= {"server": self.facts.host, "address": seen.address, "seen from": seen.vantage, "chain": len(seen.chain), "error": seen.error}
+        if leaf:
+            row |= {
+                "common name": leaf.common_name, "SAN": " ".join(leaf.san), "issuer": leaf.issuer, "not after": leaf.not_after.isoformat(),
+                "days left": (leaf.not_after - self.facts.now) // dt.timedelta(days=1), "key": leaf.key, "sha256": leaf.sha256,
+            }  # fmt: skip
+        return row
+
+    def served(self) -> Table:
+        """What every handshake saw."""
+        leaves = {each.chain[0]: leaf for each in self.facts.served if (leaf := _leaf(each))}
+        return tables.served_table(f"{self.facts.host}: what is served", self.facts.served, leaves)
+
+    def found(self) -> Table:
+        """The server as found."""
+        return tables.facts_table(self.facts)
+
+    def judged(self) -> Table:
+        """The checks, the failed ones first."""
+        return tables.checks_table(f"{self.facts.host}: what is to be said of it", self.checks)
+
+    def json(self) -> str:
+        """The rows and checks as JSON."""
+        checks = [{"question": c.question, "expected": c.expected, "found": c.found, "verdict": c.verdict} for c in self.checks]
+        return json.dumps({"served": self.rows(), "checks": checks}, indent=1, ensure_ascii=False)
+
+    def csv(self) -> str:
+        """The rows as CSV; a cell that a spreadsheet would take for a formula is prefixed with an apostrophe."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows():
+            writer.writerow({name: _harmless(tables.plain(value)) for name, value in row.items()})
+        return text.getvalue()
+
+    def prometheus(self) -> str:
+        """Expiry and reachability in the Prometheus text exposition format."""
+        lines = ["# TYPE apstra_certificate_not_after_seconds gauge"]
+        lines += [f"apstra_certificate_not_after_seconds{_labels(self.facts.host, each)} {leaf.not_after.timestamp():.0f}"
+                  for each in self.facts.served if (leaf := _leaf(each))]  # fmt: skip
+        lines.append("# TYPE apstra_certificate_served gauge")
+        lines += [f"apstra_certificate_served{_labels(self.facts.host, each)} {int(bool(each.chain))}" for each in self.facts.served]
+        return "\n".join(lines) + "\n"
+
+    def html(self) -> str:
+        """The tables as one page without script."""
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        body = "".join(each._repr_html_() for each in (self.served(), self.judged(), self.found()))  # noqa: SLF001 - IPython's protocol
+        return f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><title>Audit</title>{body}\n'
+
+
+def _leaf(seen: Served) -> Certificate | None:
+    try:
+        return read_certificates(seen.chain[0].encode())[0] if seen.chain else None
+    except ValueError:
+        return None
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _labels(server: str, seen: Served) -> str:
+    values = {"server": server, "address": seen.address, "vantage": seen.vantage}
+    escaped = {name: tables.plain(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for name, value in values.items()}
+    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}"
+
+
+async def audit(prepared: Prepared) -> Audit:
+    """Reads one server over SSH and by handshakes from here; changes nothing.
+
+    Raises:
+        Refused: The server could not be reached or read.
+    """
+    given = prepared.parameters
+    session = await open_session(prepared)
+    try:
+        facts = await read_facts(session.shell, given, session.connection.host_key, [])
+    finally:
+        await session.close()
+    probes = (
+        tls.handshake(tls.tcp_opener(address, given.https_port), address=address, vantage="direct", server_name=address)
+        for address in given.addresses
+    )
+    served = (*facts.served, *await asyncio.gather(*probes))
+    facts = replace(facts, served=served)
+    return Audit(facts, server.checks(facts, given))
+

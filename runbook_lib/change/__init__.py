@@ -1,0 +1,81 @@
+"""The conductor of one change."""
+
+import datetime as dt
+import getpass
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from runbook_lib.change.base import VERSION, Change
+from runbook_lib.change.install import Install, Restore
+from runbook_lib.change.request import Request
+from runbook_lib.errors import RunbookError
+from runbook_lib.models import Facts
+from runbook_lib.record.archive import Record
+from runbook_lib.secrets import REGISTRY
+from runbook_lib.server.survey import read_facts
+from runbook_lib.session import Prepared, open_session
+from runbook_lib.state import Choice, choose_change
+
+__all__ = ["VERSION", "Change", "Install", "Request", "Restore", "new_change_id", "open_change"]
+KINDS: dict[str, type[Change]] = {"request": Request, "install": Install, "restore": Restore}
+
+
+def new_change_id() -> str:
+    """An id for a change: UTC to the second and six random hex digits."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+async def open_change(prepared: Prepared, open_record: Callable[[str], Record]) -> Change:
+    """Connects, reads the server, and finds the change this run goes on with or opens.
+
+    Args:
+        prepared: A run that is ready to contact its server.
+        open_record: Opens the local record of a change id.
+
+    Raises:
+        Refused: The server could not be reached or read, or the change cannot be gone on with.
+        UnusableParameters: Several changes are open and none was named.
+    """
+    asked = prepared.parameters.change_id
+    fallback = asked if asked not in {"", "new"} and prepared.kind != "restore" else new_change_id()
+    session = None
+    try:
+        session = await open_session(prepared)
+        wanted = [asked] if asked not in {"", "new"} else []
+        facts = await read_facts(session.shell, prepared.parameters, session.connection.host_key, wanted)
+        choice = _choose(prepared, facts)
+    except RunbookError as error:
+        if session is not None:
+            await session.close()
+        record = open_record(fallback)
+        _begin(record, prepared, fallback, "")
+        record.journal.write("end", outcome=error.outcome, what=error.diagnostics(), todo=error.todo)
+        raise
+    change_id = fallback if prepared.kind == "restore" else choice.change_id or (choice.last if prepared.kind == "install" else "") or fallback
+    record = open_record(change_id)
+    _begin(record, prepared, change_id, facts.change(change_id).journal_head)
+    if choice.supersedes:
+        record.journal.write("note", text=f"supersedes {', '.join(choice.supersedes)}")
+    return KINDS[prepared.kind](prepared, session, record, facts, choice, change_id)
+
+
+def _choose(prepared: Prepared, facts: Facts) -> Choice:
+    given = prepared.parameters
+    if prepared.kind != "restore":
+        return choose_change(given.change_id, facts.listed, host=given.host)
+    choice = choose_change("new", facts.listed, host=given.host)
+    return replace(choice, change_id=given.change_id or choice.last, supersedes=())
+
+
+def _begin(record: Record, prepared: Prepared, change_id: str, cites: str) -> None:
+    """The first event of every run: who, what, where, why, and the journal head found on the server."""
+    given = prepared.parameters
+    record.journal.write(
+        "run", notebook=prepared.kind, host=given.host, change_id=change_id, apply=given.apply,
+        operator=given.operator or getpass.getuser(), ticket=given.ticket, reason=given.reason, version=VERSION, cites=cites,
+    )  # fmt: skip
+    if REGISTRY.unmasked:
+        record.journal.write(
+            "note", text=f"warn: too short or too common to be masked by its text, kept out by where it can flow: {', '.join(sorted(REGISTRY.unmasked))}"
+        )

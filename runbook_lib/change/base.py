@@ -1,0 +1,302 @@
+"""What every run of a change has in common: checks first, then the plan, then steps that are applied and judged."""
+
+import asyncio
+import datetime as dt
+import hashlib
+import importlib.metadata
+import importlib.resources
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import rfc8785
+
+from runbook_lib import tables
+from runbook_lib.change.apply import Applier
+from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError
+from runbook_lib.models import (
+    ChangeFolder, Check, Command, CommandResult, Facts, Outcome, Pair, Plan, PlannedCommand, Served, State, Verdict,
+)  # fmt: skip
+from runbook_lib.probe import tls
+from runbook_lib.record.archive import Record
+from runbook_lib.server.facts import connect_address
+from runbook_lib.server.survey import read_change, read_facts
+from runbook_lib.session import Prepared, Session
+from runbook_lib.state import Choice, state_of
+from runbook_lib.steps import install, server
+from runbook_lib.steps.folder import folder_of
+from runbook_lib.tables import Table
+
+GUARD = importlib.resources.files("runbook_lib.server").joinpath("guard.sh").read_text()
+VERSION = importlib.metadata.version("apstra-certificate-runbooks")
+
+
+class Change(ABC):
+    """One run of a change on one server; every step returns a table.
+
+    Attributes:
+        change_id: The change's id.
+        facts: What was read from the server last.
+        before: What was found before anything changed.
+        outcome: How the run ended; None while it goes on.
+        idle: Why there is nothing to do, or empty.
+    """
+
+    def __init__(self, prepared: Prepared, session: Session, record: Record, facts: Facts, choice: Choice, change_id: str) -> None:  # noqa: PLR0913
+        self.prepared, self.parameters, self.session, self.record = prepared, prepared.parameters, session, record
+        self.choice, self.change_id = choice, change_id
+        self.facts = self.before = facts
+        self.outcome: Outcome | None = None
+        self.idle = ""
+        self.way_back = install.way_back(self.parameters, change_id)
+        self.folder = folder_of(self.parameters, change_id)
+        self.applier = Applier(session.shell, record.journal, self.parameters.host)
+        self._planned: Plan | None = None
+
+    @property
+    def own(self) -> ChangeFolder:
+        """This change's folder on the server, as read last."""
+        return self.facts.change(self.change_id)
+
+    @property
+    def state(self) -> State:
+        """Where the change stands."""
+        return state_of(self.own, self.facts.live)
+
+    @property
+    def applies(self) -> bool:
+        """Whether steps are applied: `apply` is set and there is something to do."""
+        return self.parameters.apply and not self.idle
+
+    async def check(self) -> Table:
+        """Judges the server as found, all checks at once.
+
+        Raises:
+            ChecksFailed: With every failed check; nothing was changed.
+        """
+        async with self.step("check"):
+            seen, version = await asyncio.gather(self.look(), self._version())
+            self.facts = self.before = replace(self.facts, served=(*self.facts.served, *seen), apstra_version=version)
+            self.note_certificate("before", self.facts.live)
+            self.record.journal.write("facts", **_shown(self.facts), state=self.state)
+            checks = (*server.checks(self.facts, self.parameters), *self.own_checks())
+            self.judge("check", checks)
+            return tables.checks_table(f"{self.parameters.host} as found; change {self.change_id} is {self.state}", checks)
+
+    @abstractmethod
+    def own_checks(self) -> tuple[Check, ...]:
+        """The checks that this kind of run adds before anything changes."""
+
+    @abstractmethod
+    def commands(self) -> tuple[PlannedCommand, ...]:
+        """What apply would run, over the facts read last."""
+
+    def expected(self) -> Facts:
+        """The facts as they will be when the pair is staged: what the plan stands on."""
+        return self.facts
+
+    async def plan(self) -> Table:
+        """Shows the exact commands that apply runs, with their undo and the plan's hash.
+
+        Raises:
+            Refused: `approved_plan` is another plan.
+        """
+        async with self.step("plan"):
+            plan = self._planned = self.make_plan()
+            listed = [{"step": each.step, **asdict(each.command)} for each in plan.commands]
+            self.record.journal.write("plan", name=plan.name, sha256=plan.sha256, way_back=plan.way_back, commands=listed)
+            approved = self.parameters.approved_plan
+            if approved and approved != plan.sha256:
+                raise Refused(
+                    "the plan is not the approved one", server=self.parameters.host, step="plan",
+                    why=f"approved {approved}, now {plan.sha256}", todo="look at what changed and have this plan approved",
+                )  # fmt: skip
+            return tables.plan_table(plan)
+
+    def make_plan(self) -> Plan:
+        """The plan over the facts read last; its hash holds whatever an approval must stand on, and no clock."""
+        commands = () if self.idle else self.commands()
+        listed = [[each.step, each.command.script, each.command.stdin] for each in commands]
+        canonical = rfc8785.dumps(stands_on(self.expected(), self.change_id) | {"name": self.prepared.kind, "commands": listed})
+        sha256 = hashlib.sha256(canonical.replace(self.change_id.encode(), b"<change-id>")).hexdigest()
+        return Plan(self.prepared.kind, commands, sha256, self.way_back)
+
+    async def apply(self, name: str, commands: Sequence[Command]) -> tuple[CommandResult, ...]:
+        """Runs a step's commands under the lock of conf_dir and reads the change's folder again.
+
+        Raises:
+            Locked: Another run is applying.
+            Refused: A command failed; the live pair is untouched.
+        """
+        if not commands:
+            return ()
+        await self.session.shell.lock(self.parameters.conf_dir)
+        try:
+            results = await self.applier.run(name, commands)
+        except CommandFailed as error:
+            raise Refused(str(error.what), server=self.parameters.host, step=name, why="; ".join(error.details()),
+                          todo="mend the cause, then run again: it goes on from here") from error  # fmt: skip
+        finally:
+            await self.session.shell.unlock()
+        await self.leave_head()
+        await self.refresh()
+        return results
+
+    async def leave_head(self) -> None:
+        """Leaves the journal's head in the change's folder, for the run that goes on from here to cite."""
+        script = f"cd {self.folder} && echo {self.record.journal.head} >journal-head"
+        await self.session.shell.run(Command("leave the journal's head", script))
+
+    async def refresh(self) -> None:
+        """Reads the change's own folder again."""
+        self.facts = self.facts.with_change(await read_change(self.session.shell, self.parameters, self.change_id))
+
+    async def survey(self) -> None:
+        """Reads the whole server again."""
+        self.facts = await read_facts(self.session.shell, self.parameters, self.facts.host_key, [self.change_id])
+
+    def judge(self, step: str, checks: Sequence[Check]) -> None:
+        """Notes checks and stops at the failed ones, all of them at once."""
+        self.record.journal.write("checks", step=step, checks=[asdict(check) for check in checks])
+        failed = [check for check in checks if check.verdict is Verdict.FAIL]
+        if failed:
+            raise ChecksFailed(failed, server=self.parameters.host, step=step)
+
+    def planned_table(self, name: str) -> Table:
+        """What an apply step shows when nothing is applied."""
+        why = self.idle or "apply is False: nothing was changed"
+        return tables.table(name, ("step", "said"), [(name, why)])
+
+    async def look(self) -> tuple[Served, ...]:
+        """Handshakes from here and through the SSH connection, at every service address."""
+        openers = [
+            (address, vantage, opener)
+            for address in self.parameters.addresses
+            for vantage, opener in (("direct", tls.tcp_opener(address, self.parameters.https_port)), ("ssh", self.ssh_opener()))
+        ]
+        probes = (tls.handshake(opener, address=address, vantage=vantage, server_name=address) for address, vantage, opener in openers)
+        return tuple(await asyncio.gather(*probes))
+
+    def ssh_opener(self) -> tls.Opener:
+        """Reaches nginx through the SSH connection, where sshd allows forwarding."""
+        address, _, port = connect_address(self.facts.listening, self.parameters.host).rpartition(":")
+        ssh = self.session.connection.ssh
+        return lambda: ssh.open_connection(address.strip("[]"), int(port or 0), encoding=None)
+
+    def open_view(self) -> tls.Opener | None:
+        """The way by which nginx was seen from here: directly, else through the SSH connection."""
+        seen = [each.vantage for each in self.before.served if each.chain]
+        if "direct" in seen:
+            address = next(each.address for each in self.before.served if each.chain and each.vantage == "direct")
+            return tls.tcp_opener(address, self.parameters.https_port)
+        return self.ssh_opener() if "ssh" in seen else None
+
+    async def api(self) -> tuple[int | None, bytes]:
+        """What `GET /api/version` answers by the first way that gets through; None where there is none."""
+        for opener in (tls.tcp_opener(self.parameters.addresses[0], self.parameters.https_port), self.ssh_opener()):
+            try:
+                return await tls.http_get(opener, host=self.parameters.addresses[0], path="/api/version", server_name=self.parameters.addresses[0], time_limit_s=5)
+            except (OSError, ValueError, EOFError, TimeoutError):
+                continue
+        return None, b""
+
+    async def _version(self) -> str:
+        status, body = await self.api()
+        return tables.plain(body.decode(errors="replace"))[:200] if status == 200 else ""  # noqa: PLR2004 - HTTP
+
+    def note_certificate(self, role: str, pair: Pair) -> None:
+        """Keeps a certificate in the record, with its chain."""
+        if pair.chain:
+            leaf = {name: value for name, value in asdict(pair.chain[0]).items() if name != "pem"}
+            dates = {name: leaf[name].isoformat() for name in ("not_before", "not_after")}
+            self.record.journal.write("certificate", role=role, **(leaf | dates))
+            self.record.add_file(f"certificate-{role}.pem", "".join(each.pem for each in pair.chain).encode())
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[None]:
+        """Whatever ends a step ends the run, and the record says how."""
+        if self.outcome is not None:
+            raise Refused(f"this run has ended: {self.outcome}", server=self.parameters.host, step=name, todo="run the notebook again from its top")
+        try:
+            yield
+        except RunbookError as error:
+            self.end(error.outcome, error.diagnostics(), error.todo)
+            raise
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self.end(Outcome.REFUSED, f"stopped in {name}; the live pair is untouched", "run again: it goes on from here")
+            raise
+        except Exception as error:
+            self.end(Outcome.FAILED, f"{type(error).__name__} in {name}: {error}", "run again; if it happens again, report it with the record")
+            raise
+
+    def end(self, outcome: Outcome, what: str = "", todo: str = "") -> None:
+        """Says once how the run ended."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self.record.journal.write("end", outcome=outcome, what=what, todo=todo)
+
+    def summary(self) -> Table:
+        """The fields for the ticket; ends the run when nothing ended it before."""
+        if self.outcome is None:
+            self.end(Outcome.NOTHING_TO_DO if self.idle else self.closing() if self.parameters.apply else Outcome.PLANNED)
+        given = self.parameters
+        leaf = {role: pair.chain[0] if pair.chain else None for role, pair in (("before", self.before.live), ("after", self.facts.live))}
+        rows = {
+            "outcome": self.outcome or "",
+            "server": f"{given.host} ({self.facts.hostname})",
+            "change": self.change_id,
+            "ticket": given.ticket or "none",
+            "reason": given.reason or "none",
+            "state": self.state,
+            **{f"certificate {role}": f"{c.common_name}, until {tables.moment(c.not_after)}\n{tables.fingerprint(c.sha256)}" for role, c in leaf.items() if c},
+            **self.own_rows(),
+            "plan": f"sha256:{self._planned.sha256}" if self._planned else "none",
+            "way back": self.way_back if self.own.armed else "none needed: the live pair was not touched",
+            "record": self.record.folder,
+        }
+        return tables.summary_table(rows)
+
+    def closing(self) -> Outcome:
+        """The outcome of a run that went through all its steps."""
+        return Outcome.DONE
+
+    def own_rows(self) -> dict[str, object]:
+        """Rows that this kind of run adds to the summary."""
+        return {}
+
+    async def close(self) -> None:
+        """Ends the connection and what it holds."""
+        await self.session.close()
+
+
+def stands_on(facts: Facts, change_id: str) -> dict[str, Any]:
+    """What must still be true when a plan is applied; free space and clocks are no part of it."""
+    return {
+        "host": facts.host,
+        "host_key": facts.host_key,
+        "live": _digests(facts.live),
+        "staged": _digests(facts.change(change_id).staged),
+        "nginx.conf": next((each.sha256 for each in facts.conf_files if each.name == "nginx.conf"), ""),
+        "container": facts.container.container_id if facts.container else "",
+        "guard": hashlib.sha256(GUARD.encode()).hexdigest(),
+        "version": VERSION,
+    }
+
+
+def _digests(pair: Pair) -> list[str]:
+    return [pair.certificate_sha256, pair.key_sha256]
+
+
+def _shown(facts: Facts) -> dict[str, object]:
+    """The facts as they go into the journal: what was seen, without the certificates' text."""
+    return {
+        "hostname": facts.hostname, "host_key": facts.host_key, "os": facts.os, "openssl": facts.openssl,
+        "apstra_version": facts.apstra_version, "listening": list(facts.listening),
+        "container": asdict(facts.container) if facts.container else None,
+        "conf_files": [asdict(each) for each in facts.conf_files],
+        "live": _digests(facts.live), "clock_skew_s": round(facts.clock_skew_s, 1), "free_bytes": dict(facts.free_bytes),
+        "served": [{"address": each.address, "vantage": each.vantage, "protocol": each.protocol, "error": each.error} for each in facts.served],
+        "listed": [list(each) for each in facts.listed],
+    }  # fmt: skip

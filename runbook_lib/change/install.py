@@ -1,0 +1,280 @@
+"""Steps 5 to 7: compare, install, confirm; and the restore, which installs a recorded pair."""
+
+import asyncio
+import datetime as dt
+import time
+from dataclasses import replace
+
+from runbook_lib import tables
+from runbook_lib.change.base import GUARD, stands_on
+from runbook_lib.change.staging import Staging, staged_chain
+from runbook_lib.errors import CommandFailed, Refused, RunbookError, Waiting
+from runbook_lib.models import Check, Command, CommandResult, Facts, Pair, PlannedCommand, State, Verdict
+from runbook_lib.pki.certificates import bundle_pem
+from runbook_lib.probe import tls
+from runbook_lib.server.facts import connect_address
+from runbook_lib.state import same_files
+from runbook_lib.steps import backup, compare, confirm, folder, install, stage
+from runbook_lib.tables import Table
+
+API_PATIENCE_S = 15
+
+
+class Installing(Staging):
+    """Puts a staged pair in place with the guard armed, and confirms it or lets the old pair come back."""
+
+    _armed = False
+    _outage_ms: float | None = None
+
+    def staging(self) -> tuple[Command, ...]:
+        """The commands that stage the pair; empty when it is staged."""
+        raise NotImplementedError
+
+    def commands(self) -> tuple[PlannedCommand, ...]:
+        """Stage where needed, then guard, swap, test, activate, look; the confirm comes last."""
+        expected = self.expected()
+        steps = {
+            "compare": self.staging(),
+            "install": (*self._guard_files(expected), *install.plan(expected, self.parameters, self.change_id)),
+            "confirm": confirm.plan(self.parameters, self.change_id),
+        }
+        return tuple(PlannedCommand(name, command) for name, commands in steps.items() for command in commands)
+
+    def _guard_files(self, facts: Facts) -> tuple[Command, ...]:
+        connect = connect_address(facts.listening, self.parameters.host)
+        return install.guard_files(facts, self.parameters, self.change_id, guard=GUARD, connect=connect)
+
+    async def compare(self) -> Table:
+        """Step 5: the public key of key, CSR and certificate as two programs see it, and the certificate's fitness.
+
+        Raises:
+            ChecksFailed: The pair must not go live; it did not.
+        """
+        async with self.step("compare"):
+            if self.idle:
+                return self.planned_table("compare")
+            facts = self.expected()
+            if self.applies:
+                if facts.change(self.change_id).public_keys:
+                    self.judge("compare", self._comparison(facts))
+                await self.apply("compare", self.staging())
+                facts = self.facts
+            checks = self._comparison(facts)
+            self.judge("compare", checks)
+            rows = compare.digests(facts, self.change_id)
+            self.record.journal.write("compare", digests=[[each.file, each.server, each.here] for each in rows])
+            return tables.compare_table(rows, checks)
+
+    def _comparison(self, facts: Facts) -> tuple[Check, ...]:
+        return compare.checks(facts, self.parameters, self.change_id, self.prepared.trust, dt.datetime.now(dt.UTC))
+
+    async def install(self) -> Table:
+        """Step 6: arms the guard, swaps the pair, lets nginx test it, activates it and looks at what is served.
+
+        Raises:
+            Refused: It failed before the live pair was touched.
+            RolledBack: It failed, and the old pair is serving again.
+            Unsettled: It failed, and a person must look.
+        """
+        async with self.step("install"):
+            if not self.applies:
+                return self.planned_table("install")
+            await self.session.shell.lock(self.parameters.conf_dir)
+            try:
+                await self._hold_still()
+                results = await self._measured()
+            except BaseException as error:
+                raise await self._back_from(error) from error
+            await self.session.shell.unlock()
+            await self.leave_head()
+            return tables.step_table("install", results, ())
+
+    async def _hold_still(self) -> None:
+        """What was judged and planned is still true, now that the lock is ours."""
+        planned = stands_on(self.expected(), self.change_id)
+        await self.survey()
+        found = stands_on(self.facts, self.change_id)
+        moved = sorted(name for name in planned if planned[name] != found[name])
+        if moved:
+            raise Refused("the server changed since it was checked", server=self.parameters.host, step="install",
+                          why=", ".join(moved) + " changed", todo="run again and look at the new plan")  # fmt: skip
+        self.judge("install", self._comparison(self.facts))
+
+    async def _measured(self) -> tuple[CommandResult, ...]:
+        """Installs while nginx is asked all the time how it is."""
+        opener = self.open_view()
+        if opener is None:
+            return await self._swap()
+        async with tls.OutageMeter(opener, server_name=self.parameters.addresses[0]) as meter:
+            results = await self._swap()
+        self._outage_ms = meter.outage_ms
+        self.record.journal.write("probe", outage_ms=meter.outage_ms, samples=len(meter.samples))
+        return results
+
+    async def _swap(self) -> tuple[CommandResult, ...]:
+        prepared = await self.applier.run("install", self._guard_files(self.facts))
+        self._armed = True
+        return (*prepared, *await self.applier.run("install", install.plan(self.facts, self.parameters, self.change_id)))
+
+    async def confirm(self) -> Table:
+        """Step 7: what is served is what was installed, from every vantage point; disarms the guard, or restores.
+
+        Raises:
+            RolledBack: It is not confirmed, and the old pair is serving again.
+            Unsettled: It is not confirmed, and a person must look.
+        """
+        async with self.step("confirm"):
+            if not self.applies:
+                return self.planned_table("confirm")
+            results: tuple[CommandResult, ...] = ()
+            try:
+                seen, api = await self._seen()
+                checks = confirm.checks(self.before, seen, self.change_id, api)
+                self.judge("confirm", checks)
+                results = await self.applier.run("confirm", confirm.plan(self.parameters, self.change_id))
+            except BaseException as error:
+                raise await self._back_from(error) from error
+            self.facts = seen
+            await self.refresh()
+            self.note_certificate("after", self.facts.live)
+            await self.leave_head()
+            return tables.step_table("confirm", results, checks)
+
+    async def _seen(self) -> tuple[Facts, int | None]:
+        await self.survey()
+        views, api = await asyncio.gather(self.look(), self._patient_api())
+        return replace(self.facts, served=(*self.facts.served, *views), apstra_version=self.before.apstra_version), api
+
+    async def _patient_api(self) -> int | None:
+        """The API's status; where it answered before, it is given some time to start."""
+        until = time.monotonic() + (API_PATIENCE_S if self.before.apstra_version else 0)
+        while True:
+            status, _ = await self.api()
+            if status in {None, confirm.HTTP_OK} or time.monotonic() >= until:
+                return status
+            await asyncio.sleep(0.5)
+
+    async def _back_from(self, error: BaseException) -> BaseException:
+        """The error to raise after a failure: when the guard was armed, the old pair is put back first."""
+        if not self._armed:
+            await self.session.shell.unlock()
+            return _untouched(error, self.parameters.host)
+        why = error.what if isinstance(error, RunbookError) else f"stopped: {type(error).__name__}"
+        self.record.journal.write("note", text=f"rolling back: {error}")
+        settled = await self.applier.roll_back(self.folder, why, self.way_back)
+        await self._after_rollback()
+        return settled or error
+
+    async def _after_rollback(self) -> None:
+        """Reads what is true now, as far as the shell still answers; the outcome does not hang on it."""
+        try:
+            await self.session.shell.unlock()
+            await self.survey()
+            await self.leave_head()
+        except RunbookError as error:
+            self.record.journal.write("note", text=f"the server could not be read after the rollback: {error.what}")
+
+    def own_rows(self) -> dict[str, object]:
+        """The outage as it was measured."""
+        unknown = "unknown: nginx could not be asked from here" if self._armed else "none"
+        return {"outage": unknown if self._outage_ms is None else f"{self._outage_ms:.0f} ms without an answer"}
+
+
+def _untouched(error: BaseException, host: str) -> BaseException:
+    if isinstance(error, CommandFailed):
+        return Refused(error.what, server=host, step="install", why="; ".join(error.details()), todo="mend the cause, then run again")
+    return error
+
+
+class Install(Installing):
+    """Installs the staged pair of the open change, or the certificate that the CA handed back for it."""
+
+    async def check(self) -> Table:
+        """As for every run; and stops when the CA has not answered yet.
+
+        Raises:
+            Waiting: There is no certificate yet.
+        """
+        table = await super().check()
+        async with self.step("check"):
+            if not self.idle and not self.expected().change(self.change_id).staged.chain:
+                file = self.parameters.certificate_file
+                raise Waiting("the CA has not answered yet", server=self.parameters.host, step="check",
+                              why=f"there is no file {file}" if file else "certificate_file is not set",
+                              todo=f"hand the CSR of change {self.change_id} to the CA, then run install with certificate_file")  # fmt: skip
+        return table
+
+    def own_checks(self) -> tuple[Check, ...]:
+        """Whether there is a change to install, and one that may be installed."""
+        served = all(each.chain and each.chain[0].strip() == self.own.staged.chain[0].pem.strip()
+                     for each in self.facts.served if each.vantage == "server") if self.own.staged.chain else False  # fmt: skip
+        if self.state is State.DONE and served:
+            self.idle = f"what is served is what change {self.change_id} installed"
+            return ()
+        fit = self.state in {State.WAITING, State.READY} or (self.state is State.ROLLED_BACK and self.parameters.change_id == self.change_id)
+        todo = {
+            State.FOREIGN: "the live pair is another one now: run request with change_id=new",
+            State.ROLLED_BACK: f"mend the cause and give change_id={self.change_id}, or run request with change_id=new",
+            State.UNCONFIRMED: "wait until its guard has put the old pair back, then run again",
+        }
+        return (
+            Check("Is there an open change to install?", "waiting for its certificate, or ready", f"{self.change_id} is {self.state}" if self.own.files else "none",
+                  Verdict.PASS if fit else Verdict.FAIL, "design: states", "" if fit else todo.get(self.state, "run request first")),
+        )  # fmt: skip
+
+    def expected(self) -> Facts:
+        """The facts with the certificate that was handed in, where it is not staged yet."""
+        if not self.prepared.handed_in or self.idle:
+            return self.facts
+        chain = staged_chain(self.prepared.handed_in, self.own.staged.key_spki_sha256)
+        facts = self.with_staged(chain)
+        return self.facts if same_files(facts.change(self.change_id).staged, self.own.staged) else facts
+
+    def staging(self) -> tuple[Command, ...]:
+        """Stages what the CA handed back."""
+        expected = self.expected()
+        if expected is self.facts:
+            return ()
+        return stage.plan(self.parameters, self.change_id, bundle_pem(expected.change(self.change_id).staged.chain))
+
+
+class Restore(Installing):
+    """Puts a recorded pair back, as a change of its own with its own backup and guard."""
+
+    @property
+    def source(self) -> str:
+        """The id of the change whose pair comes back."""
+        return self.choice.change_id
+
+    @property
+    def recorded(self) -> Pair:
+        """The pair that comes back."""
+        change = self.facts.change(self.source)
+        return change.before if self.parameters.pair == "before" else change.staged
+
+    def own_checks(self) -> tuple[Check, ...]:
+        """Whether the recorded pair is there and whole."""
+        if same_files(self.recorded, self.facts.live):
+            self.idle = f"the live pair is already the {self.parameters.pair} pair of change {self.source}"
+            return ()
+        good = self.recorded.matches
+        found = f"{self.parameters.pair} of {self.source or 'no change'}"
+        return (
+            Check("Is the recorded pair there, and do its key and certificate match?", "a pair with one public key", found if good else f"{found}: missing or not matching",
+                  Verdict.PASS if good else Verdict.FAIL, "design: restore", "" if good else "name a change_id that has that pair"),
+        )  # fmt: skip
+
+    def expected(self) -> Facts:
+        """The facts with the recorded pair staged and the live pair backed up."""
+        if self.own.staged.chain or self.idle:
+            return self.facts
+        own = replace(self.own, kind="restore", staged=self.recorded, before=self.facts.live)
+        return self.facts.with_change(own)
+
+    def staging(self) -> tuple[Command, ...]:
+        """Opens the restore, backs up what is live, and stages the recorded pair."""
+        if self.own.staged.chain:
+            return ()
+        place = folder.folder_of(self.parameters, self.source) + ("/backup" if self.parameters.pair == "before" else "")
+        opening = () if self.own.files else folder.plan(self.parameters, self.change_id, kind="restore", supersedes=())
+        return (*opening, *backup.plan(self.facts, self.parameters, self.change_id), *stage.plan_recorded(self.parameters, self.change_id, place))

@@ -1,0 +1,170 @@
+#!/bin/sh
+# The way back of one change: it lies in the change's folder on the server and needs nothing but what lies there.
+#
+#   sh guard.sh arm SECONDS      prove the backup, start the timer that rolls back when no confirm comes in time
+#   sh guard.sh swap             make the staged pair the live pair
+#   sh guard.sh look LEAF SECS   wait until nginx runs and serves the certificate with that SHA-256 fingerprint
+#   sh guard.sh confirm          keep the new pair; disarms the timer
+#   sh guard.sh roll-back WHY    put the old pair back, unless it is confirmed
+#   sh guard.sh restore          put the old pair back, confirmed or not (restore.sh calls this; by hand, with sudo)
+#
+# Ends 0 when done, 3 when the other side had decided first (it says who), 6 when the old pair is back but does not serve,
+# 7 when the old pair could not be put back, 1 otherwise.
+# shellcheck shell=dash disable=SC2015,SC2154  # guard.conf sets the variables; `a && b || give_up` is meant as it reads
+set -u
+umask 077
+export LC_ALL=C
+here=$(cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
+# guard.conf sets: PATH conf_dir container activation connect in_place before_leaf after_leaf before_sums after_sums
+# shellcheck source=/dev/null
+. "$here/guard.conf"
+
+clock() { # whole seconds since boot: no clock that is set can move them
+  read -r uptime rest </proc/uptime
+  echo "${uptime%%.*}"
+}
+
+say() {
+  echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $*" >>"$here/guard.log"
+  echo "$*"
+}
+
+give_up() {
+  say "$2"
+  exit "$1"
+}
+
+lock() { # lock SECONDS: the lock of conf_dir, at once where the run's own shell hands it down as descriptor 9
+  [ /proc/self/fd/9 -ef "$conf_dir" ] || exec 9<"$conf_dir"
+  flock -w "$1" 9 || give_up 1 "another run holds the lock of $conf_dir"
+}
+
+decide() { # decide WORD: one atomic create decides between confirm and rollback
+  echo "$1" >"$here/.decide.$$" && sync -- "$here/.decide.$$" && ln -- "$here/.decide.$$" "$here/decided" 2>/dev/null
+  decided=$?
+  rm -f -- "$here/.decide.$$"
+  sync -- "$here"
+  return "$decided"
+}
+
+is_live() { # is_live SUMS: the live files have these SHA-256 sums
+  (cd -- "$conf_dir" && printf '%s' "$1" | sha256sum --check --status --strict -)
+}
+
+stage() { # stage FOLDER NAME: a copy beside the live file, with that file's owner, mode, ACL and xattrs
+  like=$conf_dir/$2
+  [ -f "$like" ] || like=$here/backup/$2
+  rm -f -- "$conf_dir/.$2.staged"
+  cp --attributes-only --preserve=all -- "$like" "$conf_dir/.$2.staged" &&
+    cat -- "$1/$2" >"$conf_dir/.$2.staged" && sync -- "$conf_dir/.$2.staged"
+}
+
+put() { # put FOLDER SUMS: FOLDER's pair becomes the live pair; a file that is itself a mount keeps its inode
+  [ -f "$1/nginx.key" ] && [ -f "$1/nginx.crt" ] || return 1
+  for name in nginx.key nginx.crt; do
+    case " $in_place " in *" $name "*) ;; *) stage "$1" "$name" || return 1 ;; esac
+  done
+  for name in nginx.key nginx.crt; do
+    case " $in_place " in
+      *" $name "*) cat -- "$1/$name" >"$conf_dir/$name" && sync -- "$conf_dir/$name" || return 1 ;;
+      *) mv -fT -- "$conf_dir/.$name.staged" "$conf_dir/$name" || return 1 ;;
+    esac
+  done
+  sync -- "$conf_dir"
+  is_live "$2"
+}
+
+served() { # the SHA-256 fingerprint of the leaf that nginx serves, lower-case hex without colons
+  timeout 5 openssl s_client -connect "$connect" </dev/null 2>/dev/null |
+    openssl x509 -noout -fingerprint -sha256 2>/dev/null | sed 's/.*=//; s/://g; y/ABCDEF/abcdef/'
+}
+
+look() { # look LEAF SECONDS
+  until_=$(($(clock) + $2))
+  while :; do
+    leaf=$(served)
+    state=$(timeout 10 docker inspect --format '{{.State.Status}} {{.RestartCount}}' "$container" 2>&1)
+    case $state in
+      "running "*) [ "$leaf" = "$1" ] && return 0 ;;
+      "restarting "*) [ "${state##* }" -ge 2 ] && break ;;
+    esac
+    [ "$(clock)" -lt "$until_" ] || break
+    sleep 0.1
+  done
+  echo "nginx does not serve the expected certificate: container $state, served ${leaf:-nothing}"
+  return 1
+}
+
+bring_back() { # the old pair in place and served; restarts nginx only where that is needed
+  rm -f -- "$conf_dir/.nginx.key.staged" "$conf_dir/.nginx.crt.staged"
+  is_live "$before_sums" || put "$here/backup" "$before_sums" || give_up 7 "the old pair could not be put back"
+  if [ "$activation" = reload ]; then timeout 30 docker exec "$container" nginx -s reload 2>&1; fi
+  if ! look "$before_leaf" 1 >/dev/null; then
+    timeout 60 docker restart "$container" 2>&1
+    look "$before_leaf" 60 || give_up 6 "the old pair is back in place but nginx does not serve it"
+  fi
+}
+
+arm() {
+  [ ! -e "$here/armed" ] || give_up 1 "the guard is armed already"
+  (cd -- "$here/backup" && sha256sum --check --status --strict SHA256SUMS) || give_up 1 "the backup does not prove whole"
+  setsid sh "$here/guard.sh" timer "$1" </dev/null >/dev/null 2>&1 9<&- &
+  shell=${RUNBOOK_SHELL:-}
+  echo "$! $(($(clock) + $1)) $shell $(cut -d ' ' -f 22 "/proc/$shell/stat" 2>/dev/null)" >"$here/.armed" &&
+    sync -- "$here/.armed" && mv -fT -- "$here/.armed" "$here/armed" && sync -- "$here" || give_up 1 "cannot arm"
+  say "armed: the old pair comes back in $1 s unless confirmed"
+}
+
+timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer arming makes it void
+  deadline=$(($(clock) + $1))
+  while [ ! -e "$here/armed" ] && [ "$(clock)" -lt "$deadline" ]; do sleep 0.1; done
+  while [ "$(clock)" -lt "$deadline" ]; do
+    [ ! -e "$here/decided" ] || exit 0
+    sleep 1
+  done
+  read -r mine _ shell started <"$here/armed"
+  [ "$mine" = "$$" ] || exit 0
+  if ! (lock 5) >/dev/null; then # the run that holds the lock has hung: its shell is ended, what it started ends by its time limit
+    [ -z "$shell" ] || [ "$(cut -d ' ' -f 22 "/proc/$shell/stat")" != "$started" ] || kill -KILL "$shell"
+  fi
+  lock 180
+  roll_back "no confirm within $1 s"
+}
+
+swap() {
+  [ -e "$here/armed" ] && [ ! -e "$here/decided" ] || give_up 1 "the guard is not armed"
+  is_live "$before_sums" || give_up 1 "the live pair changed since the backup was taken"
+  put "$here" "$after_sums" || give_up 1 "the staged pair could not be put in place"
+  say "swapped: the new pair is in place"
+}
+
+roll_back() {
+  if ! decide rolled-back && [ "$(cat "$here/decided")" != rolled-back ]; then
+    give_up 3 "decided before: $(cat "$here/decided")"
+  fi
+  bring_back
+  say "rolled back: $1; the old pair is serving"
+}
+
+confirm() {
+  decide confirmed || [ "$(cat "$here/decided")" = confirmed ] || give_up 3 "decided before: $(cat "$here/decided")"
+  say "confirmed: the new pair stays"
+}
+
+restore() {
+  decide rolled-back || say "restoring by hand a pair that was $(cat "$here/decided")"
+  bring_back
+  say "restored: the old pair is serving"
+}
+
+trap '' HUP PIPE
+case ${1:-} in
+  arm) lock 5 && arm "$2" ;;
+  swap) lock 5 && swap ;;
+  look) look "$2" "$3" ;;
+  confirm) lock 60 && confirm ;;
+  roll-back) lock 60 && roll_back "$2" ;;
+  restore) lock 300 && restore ;;
+  timer) timer "$2" ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 1 ;;
+esac

@@ -1,0 +1,249 @@
+"""One root shell a connection: framed commands with both streams, status, duration and time limit of their own.
+
+The shell is started once by sudo and reads commands from its standard input. Every command is framed by markers on
+both streams that nobody can guess, so that whatever banners, lectures or left-over processes print is told apart.
+"""
+
+import asyncio
+import secrets
+import shlex
+import time
+from collections.abc import Iterable, Sequence
+
+import asyncssh
+
+from runbook_lib.errors import Locked, RunbookError, Unreachable
+from runbook_lib.models import Command, CommandResult
+from runbook_lib.secrets import redact
+
+LARGEST_OUTPUT = 1 << 20
+START_LIMIT_S = 30
+GRACE_S = 10
+KILL_AFTER_S = 5
+# the shell's number lets the guard end a run that hangs with the lock in its hand
+_START = "umask 077; LC_ALL=C RUNBOOK_SHELL=$$; export LC_ALL RUNBOOK_SHELL; unset ENV BASH_ENV CDPATH; cd /"
+
+
+class ShellLost(RunbookError):
+    """The root shell ended or stopped answering; what the last command did is not known."""
+
+
+class RootShell:
+    """A POSIX shell of root on a server, one command at a time, in order."""
+
+    def __init__(self, process: "asyncssh.SSHClientProcess[bytes]", host: str) -> None:
+        self._process, self._host = process, host
+        self._stdout, self._stderr = _Framed(process.stdout), _Framed(process.stderr)
+        self._turn = asyncio.Lock()
+
+    async def run(self, command: Command) -> CommandResult:
+        """Runs one command and waits for it.
+
+        Raises:
+            ShellLost: No answer came, so that the command's effect is unknown.
+        """
+        return (await self.run_all([command]))[0]
+
+    async def run_all(self, commands: Iterable[Command]) -> tuple[CommandResult, ...]:
+        """Sends all commands at once, so that they cost one round trip, and collects their results in order."""
+        async with self._turn:
+            sent = [(command, secrets.token_hex(16)) for command in commands]
+            try:
+                self._process.stdin.write("".join(_frame(command, mark) for command, mark in sent).encode())
+                return tuple([await self._collect(command, mark) for command, mark in sent])
+            except (asyncssh.Error, OSError, EOFError, TimeoutError) as error:
+                raise self._lost(error) from None
+
+    async def lock(self, folder: str) -> None:
+        """Takes the lock of a folder for as long as this shell lives or until `unlock`.
+
+        Raises:
+            Locked: Another run or the guard holds it.
+        """
+        quoted = shlex.quote(folder)
+        taken = await self._run_in_shell(f"[ -d {quoted} ] && exec 9<{quoted} && flock -n 9")
+        if taken:
+            await self.unlock()
+            raise Locked(
+                f"another run is applying on {folder}", server=self._host, todo="wait until it has ended, then run again"
+            )
+
+    async def unlock(self) -> None:
+        """Lets the lock go."""
+        await self._run_in_shell("exec 9<&-")
+
+    async def close(self) -> None:
+        """Ends the shell, and the lock with it."""
+        self._process.stdin.write_eof()
+        try:
+            async with asyncio.timeout(GRACE_S):
+                await self._process.wait_closed()
+        except TimeoutError:
+            self._process.close()
+
+    async def _run_in_shell(self, script: str) -> int:
+        command = Command(script, script)
+        async with self._turn:
+            mark = secrets.token_hex(16)
+            try:
+                self._process.stdin.write(_frame_text(script, mark).encode())
+                return (await self._collect(command, mark)).status
+            except (asyncssh.Error, OSError, EOFError, TimeoutError) as error:
+                raise self._lost(error) from None
+
+    async def _collect(self, command: Command, mark: str) -> CommandResult:
+        begun = time.monotonic()
+        async with asyncio.timeout(command.time_limit_s + KILL_AFTER_S + GRACE_S):
+            out, err = await asyncio.gather(self._stdout.between(mark.encode()), self._stderr.between(mark.encode()))
+        stdout, _, status = out.rpartition(b"\n")
+        return CommandResult(
+            command=command,
+            status=int(status),
+            stdout=stdout.decode(errors="replace"),
+            stderr=redact(err.rpartition(b"\n")[0].decode(errors="replace")),
+            duration_s=time.monotonic() - begun,
+        )
+
+    def _lost(self, error: Exception) -> ShellLost:
+        self._process.close()
+        return ShellLost(
+            "the root shell on the server no longer answers",
+            server=self._host,
+            why=str(error) or type(error).__name__,
+            todo="run again: it looks at what is true on the server and goes on from there",
+        )
+
+
+def _frame(command: Command, mark: str) -> str:
+    limited = f"timeout -k {KILL_AFTER_S} {command.time_limit_s} /bin/sh -c {shlex.quote(command.script)}"
+    if not command.stdin:
+        return _frame_text(f"{limited} </dev/null", mark)
+    if not command.stdin.endswith("\n"):
+        msg = "standard input of a command must end with a line end"
+        raise ValueError(msg)
+    return _frame_text(f"{limited} <<'{mark}'\n{command.stdin}{mark}", mark)
+
+
+def _frame_text(script: str, mark: str) -> str:
+    begin, end = f"printf '%s<' {mark}", f"printf '>%s\\n' {mark}"
+    return (
+        f"{begin}; {begin} >&2\n"
+        f"{script}\n"
+        f"status=$?; printf '\\n%s' $status; {end}; printf '\\n0' >&2; {end} >&2\n"
+    )  # fmt: skip
+
+
+class _Framed:
+    """One stream of the shell, read frame by frame."""
+
+    def __init__(self, reader: "asyncssh.SSHReader[bytes]") -> None:
+        self._reader, self._seen = reader, bytearray()
+
+    async def between(self, mark: bytes) -> bytes:
+        """What stands between `<mark><` and `>mark`, whatever came before; what follows is kept for the next frame."""
+        begin = await self._find(mark + b"<", 0)
+        del self._seen[: begin + len(mark) + 1]
+        end = await self._find(b">" + mark + b"\n", LARGEST_OUTPUT)
+        framed = bytes(self._seen[:end])
+        del self._seen[: end + len(mark) + 2]
+        return framed
+
+    async def _find(self, sought: bytes, largest: int) -> int:
+        searched = 0
+        while (found := self._seen.find(sought, searched)) < 0:
+            searched = max(0, len(self._seen) - len(sought))
+            if not largest:
+                del self._seen[:searched]
+                searched = 0
+            elif searched > largest:
+                msg = f"a command printed more than {largest} bytes"
+                raise OSError(msg)
+            chunk = await self._reader.read(65536)
+            if not chunk:
+                raise EOFError
+            self._seen += chunk
+        return found
+
+
+async def open_root_shell(
+    connection: asyncssh.SSHClientConnection, *, host: str, sudo_password: str | None
+) -> RootShell:
+    """Becomes root by one sudo and leaves a shell ready for commands.
+
+    Args:
+        connection: The logged-in connection.
+        host: The server's name for errors.
+        sudo_password: Sent once, and only when sudo has asked for it; None when there is none.
+
+    Raises:
+        Unreachable: sudo turned us down; the text says why.
+    """
+    ready, prompt = secrets.token_hex(16), secrets.token_hex(16)
+    announce = f'printf %s {ready}; printf %s {ready} >&2; exec /bin/sh'
+    process = await connection.create_process(
+        f"exec sudo -S -p {prompt} -- /bin/sh -c '{_START}; {announce}'", encoding=None, request_pty=False
+    )
+    try:
+        async with asyncio.timeout(START_LIMIT_S):
+            await _answer_sudo(process, ready.encode(), prompt.encode(), sudo_password)
+    except _SudoRefused as refusal:
+        process.close()
+        raise _refusal(host, refusal, prompt) from None
+    except (TimeoutError, asyncssh.Error, OSError) as error:
+        process.close()
+        raise Unreachable(
+            "sudo gave no root shell", server=host, why=str(error) or "no answer in time", todo="log in by hand and try `sudo -s`"
+        ) from None
+    return RootShell(process, host)
+
+
+class _SudoRefused(Exception):  # noqa: N818 - a signal inside this module
+    def __init__(self, wrong: str, noise: bytes) -> None:
+        super().__init__(wrong)
+        self.noise = noise
+
+
+async def _answer_sudo(
+    process: "asyncssh.SSHClientProcess[bytes]", ready: bytes, prompt: bytes, password: str | None
+) -> None:
+    noise = bytearray()
+    asked = 0
+    while ready not in noise:
+        chunk = await process.stderr.read(65536)
+        if not chunk:
+            raise _SudoRefused("", bytes(noise) + await process.stdout.read(65536))
+        noise += chunk
+        if noise.count(prompt) == asked:
+            continue
+        asked = noise.count(prompt)
+        if password is None:
+            raise _SudoRefused("sudo asks for a password and sudo_password is empty", b"")
+        if asked > 1:
+            raise _SudoRefused("sudo did not take the password", b"")
+        process.stdin.write(password.encode() + b"\n")
+    await _until(process.stdout, ready)
+
+
+async def _until(reader: "asyncssh.SSHReader[bytes]", mark: bytes) -> None:
+    seen = bytearray()
+    while mark not in seen:
+        chunk = await reader.read(65536)
+        if not chunk:
+            raise _SudoRefused("", bytes(seen))
+        seen += chunk
+
+
+def _refusal(host: str, refusal: _SudoRefused, prompt: str) -> Unreachable:
+    said = redact(refusal.noise.decode(errors="replace").replace(prompt, "")).strip()
+    causes: Sequence[tuple[str, str, str]] = (
+        ("xpired", "the password has expired", "log in once by hand (`ssh`), set a new password, then run again"),
+        ("assword change required", "the password has expired", "log in once by hand (`ssh`), set a new password, then run again"),
+        ("must have a tty", "sudo wants a terminal (Defaults requiretty)", "switch requiretty off for this user in sudoers"),
+        ("not in the sudoers", "the user may not use sudo", "log in as a user who may, or add this one to sudoers"),
+        ("not found", "there is no sudo on the server", "install sudo"),
+    )
+    for sign, what, todo in causes:
+        if sign in said:
+            return Unreachable(what, server=host, why=said[-500:], todo=todo)
+    what = str(refusal) or "sudo gave no root shell"
+    return Unreachable(what, server=host, why=said[-500:], todo="check sudo_password: one attempt was made, no more will follow by itself")

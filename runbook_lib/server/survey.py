@@ -1,0 +1,96 @@
+"""All facts of one server, in two round trips: what stands alone, then what depends on it."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from runbook_lib.errors import Refused
+from runbook_lib.models import ChangeFolder, CommandResult, Facts
+from runbook_lib.parameters import Parameters
+from runbook_lib.server import facts as read
+from runbook_lib.server.shell import RootShell
+
+
+async def read_change(shell: RootShell, parameters: Parameters, change_id: str) -> ChangeFolder:
+    """One change's folder."""
+    fact = read.change_folder(parameters.state_dir, change_id)
+    return fact.process(_said(await shell.run(fact.command), parameters.host))
+
+
+async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, change_ids: Sequence[str]) -> Facts:
+    """Reads everything that checks, plans and the state are made from; changes nothing.
+
+    Args:
+        shell: The root shell.
+        parameters: Where to look.
+        host_key: The verified host key, as it goes into the facts.
+        change_ids: The changes to read in full besides the undecided ones and the last confirmed one.
+
+    Raises:
+        Refused: Something that must be readable is not.
+    """
+    identity, *rest = await _read(shell, parameters.host, [
+        read.identity(),
+        read.containers(),
+        read.folder_listing(parameters.conf_dir),
+        read.pair(parameters.conf_dir),
+        read.listening(parameters.https_port),
+        read.space(parameters.conf_dir, parameters.state_dir),
+        read.state_dir_place(parameters.state_dir),
+        read.change_list(parameters.state_dir),
+    ])  # fmt: skip
+    now = dt.datetime.now(dt.UTC)
+    containers, files, live, sockets, (free, size), place, changes = rest
+    container = read.find_container(containers, parameters.container, parameters.conf_dir)
+    confirmed = [name for name, _, decided in changes if decided == "confirmed"][-1:]
+    wanted = dict.fromkeys([*change_ids, *confirmed, *(name for name, _, decided in changes if not decided)])
+    addresses = await _listening(shell, parameters.host, sockets, container.pid if container else 0)
+    connect = read.connect_address(addresses, parameters.host)
+    folders = [read.change_folder(parameters.state_dir, name) for name in wanted]
+    probes = [read.served(connect, address) for address in parameters.addresses] if connect else []
+    found = await _read(shell, parameters.host, [*folders, *probes], tolerant=True)
+    return Facts(
+        host=parameters.host,
+        hostname=identity.hostname,
+        host_key=host_key,
+        os=identity.os,
+        openssl=identity.openssl,
+        apstra_version="",
+        root_uid=identity.root_uid,
+        container=container,
+        containers=containers,
+        conf_files=files,
+        live=live,
+        served=tuple(found[len(folders) :]),
+        listening=addresses,
+        free_bytes=free,
+        aos_bytes=size,
+        clock_skew_s=(identity.clock - now).total_seconds(),
+        now=now,
+        state_dir_faults=place,
+        missing_tools=identity.missing_tools,
+        listed=changes,
+        changes=tuple(found[: len(folders)]),
+    )
+
+
+async def _listening(shell: RootShell, host: str, sockets: Sequence[tuple[str, str]], pid: int) -> tuple[str, ...]:
+    """The addresses that nginx itself listens on where its sockets can be told apart, else all on that port."""
+    if len(sockets) > 1 and pid:
+        (own,) = await _read(shell, host, [read.sockets_of(pid)])
+        mine = tuple(address for address, inode in sockets if inode in own)
+        if mine:
+            return mine
+    return tuple(address for address, _ in sockets)
+
+
+async def _read(shell: RootShell, host: str, facts: Sequence[read.Fact[Any]], *, tolerant: bool = False) -> list[Any]:
+    results = await shell.run_all([fact.command for fact in facts])
+    return [fact.process(result.stdout if tolerant else _said(result, host)) for fact, result in zip(facts, results, strict=True)]
+
+
+def _said(result: CommandResult, host: str) -> str:
+    if result.status:
+        why = result.stderr.strip() or ("no answer in time" if result.timed_out else f"exit status {result.status}")
+        raise Refused(f"could not read {result.command.purpose}", server=host, why=why, todo="look at the server, then run again")
+    return result.stdout

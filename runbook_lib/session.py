@@ -1,0 +1,165 @@
+"""What a run needs before it can touch a server: usable parameters, resolved secrets, a signer, a root shell."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from runbook_lib.errors import UnusableParameters
+from runbook_lib.models import Certificate, Fault
+from runbook_lib.parameters import Parameters, validate
+from runbook_lib.pki.certificates import read_certificates
+from runbook_lib.secrets import REGISTRY, SecretUnavailable, resolve
+from runbook_lib.server.connection import Connection, Login, connect
+from runbook_lib.server.shell import RootShell, open_root_shell
+from runbook_lib.signers import Signer, make_signer, option_faults
+
+Kind = Literal["audit", "request", "install", "restore"]
+LARGEST_CERTIFICATE_FILE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that is ready to contact its server; nothing was contacted yet.
+
+    Attributes:
+        kind: Which notebook this run is.
+        parameters: As given.
+        base: The folder against which relative paths are resolved.
+        login: How to reach the server, secrets resolved.
+        sudo_password: None when sudo is expected to ask for none.
+        signer: What turns the CSR into a certificate.
+        handed_in: The certificates of `certificate_file`; empty while the CA has not answered.
+        trust: The trust anchors of `ca_file`.
+    """
+
+    kind: Kind
+    parameters: Parameters
+    base: Path
+    login: Login
+    sudo_password: str | None = field(repr=False)
+    signer: Signer
+    handed_in: tuple[Certificate, ...]
+    trust: tuple[Certificate, ...]
+
+
+def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[[str], str] | None) -> Prepared:
+    """Judges all that was given and resolves every secret.
+
+    Args:
+        kind: Which notebook this run is.
+        values: The parameters as given.
+        base: The folder against which relative paths are resolved.
+        ask: Asks a person for a `prompt` secret; None when nobody is there.
+
+    Raises:
+        UnusableParameters: With every fault; nothing was contacted.
+    """
+    parameters, faults = validate(values, asks_for_certificate=kind == "request")
+    options = values.get("signer_options", {})
+    name = values.get("signer", "manual")
+    if isinstance(options, Mapping) and isinstance(name, str):
+        faults += option_faults(name, options)
+    if parameters is None or faults:
+        raise UnusableParameters(faults)
+    gathered = _Gathered(parameters, base, ask)
+    prepared = Prepared(
+        kind=kind,
+        parameters=parameters,
+        base=base,
+        login=gathered.login(),
+        sudo_password=gathered.secret("sudo_password", parameters.sudo_password),
+        signer=gathered.signer(),
+        handed_in=gathered.certificates("certificate_file", parameters.certificate_file, absent_is_fine=True),
+        trust=gathered.certificates("ca_file", parameters.ca_file),
+    )
+    if gathered.faults:
+        raise UnusableParameters(gathered.faults)
+    return prepared
+
+
+class _Gathered:
+    """Resolves references and reads files, keeping every fault instead of stopping at the first."""
+
+    def __init__(self, parameters: Parameters, base: Path, ask: Callable[[str], str] | None) -> None:
+        self.parameters, self.base, self.ask = parameters, base, ask
+        self.faults: list[Fault] = []
+        self._public = [value for value in parameters.model_dump().values() if isinstance(value, str)]
+
+    def path(self, text: str) -> Path:
+        return self.base / Path(text).expanduser()
+
+    def secret(self, name: str, reference: str) -> str | None:
+        if not reference:
+            return None
+        try:
+            value = resolve(reference, name=name, base=self.base, ask=self.ask)
+        except SecretUnavailable as error:
+            self.faults.append(Fault(name, str(error), "a reference that leads to the secret"))
+            return None
+        REGISTRY.add(value, name=name, public=self._public)
+        return value
+
+    def login(self) -> Login:
+        given = self.parameters
+        bastions = {host: self.secret(f"bastion_passwords.{host}", reference) for host, reference in given.bastion_passwords.items()}
+        local = {name: str(self.path(getattr(given, name))) if getattr(given, name) else "" for name in ("known_hosts", "client_key", "ssh_config")}
+        return Login(
+            given.host, given.ssh_port, given.user, **local,
+            password=self.secret("ssh_password", given.ssh_password),
+            bastion_passwords={host: value for host, value in bastions.items() if value is not None},
+        )  # fmt: skip
+
+    def signer(self) -> Signer:
+        given = self.parameters
+        file = self.path(given.certificate_file) if given.certificate_file else None
+
+        def value_of(reference: str) -> str:
+            return self.secret("signer_options", reference) or ""
+
+        try:
+            return make_signer(given.signer, given.signer_options, file, value_of, self.base)
+        except UnusableParameters as error:
+            self.faults += error.faults
+            return make_signer("manual", {}, None, value_of, self.base)
+
+    def certificates(self, name: str, file: str, *, absent_is_fine: bool = False) -> tuple[Certificate, ...]:
+        path = self.path(file)
+        if not file or (absent_is_fine and not path.exists()):
+            return ()
+        try:
+            with path.open("rb") as opened:
+                return read_certificates(opened.read(LARGEST_CERTIFICATE_FILE + 1))
+        except OSError as error:
+            self.faults.append(Fault(name, f"cannot be read: {error.strerror}", "the path of an existing file"))
+        except ValueError as error:
+            self.faults.append(Fault(name, f"holds no certificate: {error}", "what the CA handed back: PEM, DER or PKCS#7"))
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open connection with its root shell."""
+
+    connection: Connection
+    shell: RootShell
+
+    async def close(self) -> None:
+        """Ends the root shell, the lock it holds, and the connection."""
+        await self.shell.close()
+        await self.connection.close()
+
+
+async def open_session(prepared: Prepared) -> Session:
+    """Logs in and becomes root.
+
+    Raises:
+        Refused: With the reason: host key, login, sudo or network.
+    """
+    connection = await connect(prepared.login)
+    try:
+        shell = await open_root_shell(connection.ssh, host=prepared.parameters.host, sudo_password=prepared.sudo_password)
+    except BaseException:
+        await connection.close()
+        raise
+    return Session(connection, shell)

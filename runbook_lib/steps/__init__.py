@@ -1,0 +1,1 @@
+"""The procedure's steps, pure: `plan` gives the exact commands over facts, `checks` judges facts."""

@@ -1,0 +1,41 @@
+"""Step 5: key, CSR and certificate hold the same public key, and the certificate is one that clients will take."""
+
+import dataclasses
+import datetime as dt
+
+from runbook_lib.models import Certificate, CertificateRequest, Check, Facts, KeyDigest, SubjectName, Verdict
+from runbook_lib.parameters import Parameters
+from runbook_lib.pki.certificates import spki_sha256
+from runbook_lib.pki.checks import check_certificate, check_keys
+
+
+def digests(facts: Facts, change_id: str) -> tuple[KeyDigest, ...]:
+    """The public key of each staged file, once as the server's openssl sees it and once as cryptography does here."""
+    change = facts.change(change_id)
+    names = {"key": "nginx.key", "csr": "nginx.csr", "certificate": "nginx.crt"}
+    return tuple(
+        KeyDigest(names[name], server, spki_sha256(pem))
+        for name, (server, pem) in sorted(change.public_keys.items(), key=lambda item: list(names).index(item[0]))
+    )
+
+
+def checks(facts: Facts, parameters: Parameters, change_id: str, trust: tuple[Certificate, ...], now: dt.datetime) -> tuple[Check, ...]:
+    """Every judgement over the staged pair before it may go live.
+
+    A recorded pair that is put back must match its key; all else about it is known from when it served, so that it warns.
+    """
+    change = facts.change(change_id)
+    request = recorded_request(change.request) if change.kind == "replace" else None
+    rows = digests(facts, change_id)
+    keys = check_keys(rows) if rows else ()
+    rest = check_certificate(change.staged.chain, request, trust, now, parameters.addresses)
+    if change.kind == "replace":
+        return (*keys, *rest)
+    return (*keys, *(dataclasses.replace(each, verdict=Verdict.WARN) if each.verdict is Verdict.FAIL else each for each in rest))
+
+
+def recorded_request(kept: dict[str, object]) -> CertificateRequest:
+    """What was asked of the CA, from the change's own folder."""
+    subject = SubjectName(**{name: str(kept.get(name, "")) for name in SubjectName.__dataclass_fields__})
+    san = kept.get("san", [])
+    return CertificateRequest(subject, tuple(map(str, san if isinstance(san, list) else ())), str(kept.get("key_type", "")))

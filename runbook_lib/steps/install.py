@@ -1,0 +1,87 @@
+"""Step 6: arm the guard, swap the pair, test, activate, look. The guard's script is the one way back."""
+
+import shlex
+
+from runbook_lib.models import Certificate, ChangeFolder, Command, Facts, Pair
+from runbook_lib.parameters import Parameters
+from runbook_lib.steps.folder import folder_of
+
+LOOK_S = 60
+RESTORE = """#!/bin/sh
+# Puts the pair back that was live before this change; needs sudo and nothing else.
+exec sh "$(dirname -- "$0")/guard.sh" restore
+"""
+
+
+def way_back(parameters: Parameters, change_id: str) -> str:
+    """The one line that puts the old pair back by hand, to be typed on the operator's side."""
+    port = "" if parameters.ssh_port == 22 else f"-p {parameters.ssh_port} "  # noqa: PLR2004 - SSH
+    return f"ssh -t {port}{parameters.user}@{parameters.host} sudo sh {folder_of(parameters, change_id)}/restore.sh"
+
+
+def guard_files(facts: Facts, parameters: Parameters, change_id: str, *, guard: str, connect: str) -> tuple[Command, ...]:
+    """Puts the guard into the change's folder with all that it must know, and lays an earlier attempt aside.
+
+    Args:
+        facts: The server as found, with a staged pair.
+        parameters: The run's parameters.
+        change_id: The change to install.
+        guard: Text of guard.sh.
+        connect: Socket address on the server at which nginx answers.
+    """
+    folder, change = folder_of(parameters, change_id), facts.change(change_id)
+    conf = "".join(f"{name}={shlex.quote(value)}\n" for name, value in _settings(facts, parameters, change, connect).items())
+    aside = Command(
+        "lay the attempt that was rolled back aside",
+        f"cd {folder} && aside=attempt-$(cut -d ' ' -f 1 armed) && mkdir $aside && mv armed decided guard.log $aside",
+        undo="none needed: it is kept",
+    )
+    files = (
+        Command("put the guard in place", f"cat >{folder}/guard.sh", undo=f"rm {folder}/guard.sh", stdin=guard),
+        Command("tell the guard what it must know", f"{{ printf \"PATH='%s'\\n\" \"$PATH\"; cat; }} >{folder}/guard.conf",
+                undo=f"rm {folder}/guard.conf", stdin=conf),
+        Command("put restore.sh in place", f"cat >{folder}/restore.sh", undo=f"rm {folder}/restore.sh", stdin=RESTORE),
+    )  # fmt: skip
+    return ((aside,) if change.decided == "rolled-back" else ()) + files
+
+
+def plan(facts: Facts, parameters: Parameters, change_id: str) -> tuple[Command, ...]:
+    """The commands from the armed guard to the look at what nginx serves; from the first on, the guard is the undo."""
+    folder, change = folder_of(parameters, change_id), facts.change(change_id)
+    back = f"sh {folder}/guard.sh restore"
+    name = shlex.quote(facts.container.name if facts.container else parameters.container)
+    activate = f"docker restart {name}" if parameters.activation == "restart" else f"docker exec {name} nginx -s reload"
+    return (
+        Command(f"arm the guard: the old pair comes back in {parameters.rollback_after_s} s unless confirmed",
+                f"sh {folder}/guard.sh arm {parameters.rollback_after_s}", undo=back),
+        Command("swap the pair", f"sh {folder}/guard.sh swap", undo=back),
+        Command("let nginx test its configuration", f"docker exec {name} nginx -t", undo=back),
+        Command(f"{parameters.activation} nginx", activate, undo=back, time_limit_s=90),
+        Command("look at the container and at what it serves",
+                f"sh {folder}/guard.sh look {_leaf(change.staged)} {LOOK_S}", undo=back, time_limit_s=LOOK_S + 30),
+    )  # fmt: skip
+
+
+def _settings(facts: Facts, parameters: Parameters, change: ChangeFolder, connect: str) -> dict[str, str]:
+    """What guard.sh must know, so that it works with nobody at the other end."""
+    mounts = {mount.source for mount in facts.container.mounts} if facts.container else set()
+    in_place = [name for name in ("nginx.key", "nginx.crt") if f"{parameters.conf_dir}/{name}" in mounts]
+    return {
+        "conf_dir": parameters.conf_dir,
+        "container": facts.container.name if facts.container else "",
+        "activation": parameters.activation,
+        "connect": connect,
+        "in_place": " ".join(in_place),
+        "before_leaf": _leaf(change.before),
+        "before_sums": _sums(change.before),
+        "after_sums": _sums(change.staged),
+    }
+
+
+def _leaf(pair: Pair) -> str:
+    leaf: Certificate | None = pair.chain[0] if pair.chain else None
+    return leaf.sha256 if leaf else "none"
+
+
+def _sums(pair: Pair) -> str:
+    return f"{pair.key_sha256}  nginx.key\n{pair.certificate_sha256}  nginx.crt\n"

@@ -1,0 +1,201 @@
+"""Tables of facts, checks, plans and results: pandas for the notebook, plain text for the terminal.
+
+Text from a server, a CA or a file is data: it is escaped for HTML before it is styled, and stripped of control and
+bidi characters for the terminal.
+"""
+
+import datetime as dt
+import html
+import re
+import shutil
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runbook_lib.models import Certificate, Check, CommandResult, Facts, KeyDigest, Plan, Served, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MARKS = {Verdict.PASS: "✔ pass", Verdict.FAIL: "✘ FAIL", Verdict.WARN: "! warn", Verdict.UNKNOWN: "? unknown"}
+_COLOURS = {
+    MARKS[Verdict.PASS]: "background-color: #e3f4e3; color: #14521a",
+    MARKS[Verdict.FAIL]: "background-color: #fbe0de; color: #8c1007; font-weight: bold",
+    MARKS[Verdict.WARN]: "background-color: #fdf3d3; color: #6b4e00",
+    MARKS[Verdict.UNKNOWN]: "background-color: #e8eaf0; color: #39415a",
+}
+_KEPT_CONTROLS = {"\n", "\t"}
+_DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\\\)?")
+WIDEST = 160
+
+
+def plain(text: object) -> str:
+    """Text without control, ANSI, bidi and unassigned characters; line ends and tabs stay."""
+    return "".join(each for each in _ANSI.sub("", str(text)) if each in _KEPT_CONTROLS or unicodedata.category(each) not in _DROPPED)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that shows itself: styled HTML in a notebook, aligned text in a terminal.
+
+    Attributes:
+        title: One line above the table.
+        columns: The headings.
+        rows: The cells, every one text.
+        monospace: Headings of columns that are shown letter by letter.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    monospace: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """The same as a pandas DataFrame."""
+        import pandas as pd  # noqa: PLC0415 - a quarter of a second that a command line should not pay
+
+        return pd.DataFrame(list(self.rows), columns=list(self.columns))
+
+    def _repr_html_(self) -> str:
+        styler = self.frame.style.format(escape="html").hide(axis="index").set_caption(html.escape(self.title))
+        exact = [index for index, name in enumerate(self.columns) if name in self.monospace]
+        rules = [("td, th", "text-align: left; vertical-align: top; white-space: pre-wrap"), ("caption", "text-align: left; font-weight: bold")]
+        rules += [(f"td.col{index}", "font-family: monospace") for index in exact]
+        styler = styler.set_table_styles([{"selector": selector, "props": props} for selector, props in rules])
+        return styler.map(lambda cell: _COLOURS.get(cell, "")).to_html()
+
+    def __repr__(self) -> str:
+        from tabulate import tabulate  # noqa: PLC0415 - only a terminal needs it
+
+        width = min(shutil.get_terminal_size((110, 24)).columns, WIDEST)
+        limits = _widths(self.columns, self.rows, width)
+        text = tabulate([list(row) for row in self.rows], list(self.columns), tablefmt="simple", maxcolwidths=limits, disable_numparse=True)  # type: ignore[arg-type]
+        return f"{self.title}\n{text}"
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Column widths that fit: narrow columns keep theirs, the wide ones share what is left."""
+    natural = [max([len(name), *(len(line) for row in rows for line in row[index].split("\n"))]) for index, name in enumerate(columns)]
+    left, wide = width - 2 * (len(columns) - 1), set(range(len(columns)))
+    while wide and (fitting := {index for index in wide if natural[index] <= left // len(wide)}):
+        left -= sum(natural[index] for index in fitting)
+        wide -= fitting
+    return [max(8, left // len(wide)) if index in wide else natural[index] for index in range(len(columns))]
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], monospace: Sequence[str] = ()) -> Table:
+    """A table of anything, every cell made plain text."""
+    cells = tuple(tuple(plain(cell) for cell in row) for row in rows)
+    return Table(plain(title), tuple(columns), cells, tuple(monospace))
+
+
+def fingerprint(digest: str) -> str:
+    """A SHA-256 as people compare it: upper-case hex in blocks of four, four blocks a line."""
+    blocks = [digest[start : start + 4].upper() for start in range(0, len(digest), 4)]
+    return "\n".join(" ".join(blocks[start : start + 8]) for start in range(0, len(blocks), 8)) or "none"
+
+
+def checks_table(title: str, checks: Sequence[Check]) -> Table:
+    """Checks, the failed ones first."""
+    ranked = sorted(checks, key=lambda check: check.verdict is not Verdict.FAIL)
+    rows = ((MARKS[c.verdict], c.question, c.expected, c.found, c.todo if c.verdict is not Verdict.PASS else "") for c in ranked)
+    return table(title, ("verdict", "question", "expected", "found", "what to do"), rows)
+
+
+def plan_table(plan: Plan) -> Table:
+    """The commands that apply runs, each with its undo."""
+    rows = (
+        (index, each.step, each.command.purpose, _script(each.command.script, each.command.stdin), each.command.undo)
+        for index, each in enumerate(plan.commands, 1)
+    )
+    title = f"plan sha256:{plan.sha256}" + ("" if plan.commands else " (nothing to do)")
+    return table(title, ("", "step", "what for", "command", "undo"), rows, ("command", "undo"))
+
+
+def _script(script: str, stdin: str) -> str:
+    return script + (f"\n(standard input: {len(stdin.encode())} bytes)" if stdin else "")
+
+
+def step_table(title: str, results: Sequence[CommandResult], checks: Sequence[Check]) -> Table:
+    """What a step did and what was found afterwards."""
+    done = (
+        (MARKS[Verdict.FAIL if result.status else Verdict.PASS], result.command.purpose, "exit status 0",
+         f"exit status {result.status}, {result.duration_s * 1000:.0f} ms")
+        for result in results
+    )  # fmt: skip
+    judged = ((MARKS[check.verdict], check.question, check.expected, check.found) for check in checks)
+    rows = [*done, *judged] or [("", "nothing to do", "", "done before")]
+    return table(title, ("verdict", "what", "expected", "found"), rows)
+
+
+def compare_table(digests: Sequence[KeyDigest], checks: Sequence[Check]) -> Table:
+    """The public keys side by side, then the judgements over the pair."""
+    same = len({digest for each in digests for digest in (each.server, each.here)}) == 1
+    keys = (
+        (MARKS[Verdict.PASS if same else Verdict.FAIL], f"public key of {each.file}", fingerprint(each.server), fingerprint(each.here))
+        for each in digests
+    )
+    judged = ((MARKS[check.verdict], check.question, check.expected, check.found) for check in checks)
+    columns = ("verdict", "what", "openssl on the server / expected", "cryptography here / found")
+    return table("key, CSR and certificate compared", columns, [*keys, *judged], columns[2:])
+
+
+def served_table(title: str, served: Sequence[Served], leaves: Mapping[str, Certificate]) -> Table:
+    """What handshakes saw, a row an address and vantage point; `leaves` holds the certificates by their PEM text."""
+    def row(each: Served) -> tuple[object, ...]:
+        leaf = leaves.get(each.chain[0]) if each.chain else None
+        if leaf is None:
+            return (each.address, each.vantage, each.error or "unreadable", "", "", "", "")
+        days = leaf.not_after.date().isoformat()
+        return (each.address, each.vantage, leaf.common_name, days, fingerprint(leaf.sha256), len(each.chain), each.protocol)
+
+    columns = ("address", "seen from", "common name", "good until", "SHA-256 fingerprint", "chain", "protocol")
+    return table(title, columns, map(row, served), ("SHA-256 fingerprint",))
+
+
+def certificates_table(title: str, certificates: Mapping[str, Certificate | None]) -> Table:
+    """Certificates side by side, a column each, a row a property."""
+    names = tuple(certificates)
+    properties = {
+        "common name": lambda c: c.common_name or "none",
+        "subject": lambda c: c.subject,
+        "issuer": lambda c: c.issuer,
+        "SAN": lambda c: "\n".join(c.san) or "none",
+        "valid from": lambda c: moment(c.not_before),
+        "valid until": lambda c: moment(c.not_after),
+        "key": lambda c: c.key,
+        "serial": lambda c: c.serial,
+        "SHA-256 fingerprint": lambda c: fingerprint(c.sha256),
+        "SPKI SHA-256": lambda c: fingerprint(c.spki_sha256),
+    }
+    rows = ((name, *(read(c) if (c := certificates[each]) else "none" for each in names)) for name, read in properties.items())
+    return table(title, ("", *names), rows, names)
+
+
+def facts_table(facts: Facts) -> Table:
+    """The server in a few rows."""
+    rows = {
+        "server": f"{facts.host} ({facts.hostname})",
+        "host key": facts.host_key,
+        "system": facts.os,
+        "openssl": facts.openssl,
+        "Apstra": facts.apstra_version or "version not readable",
+        "container": f"{facts.container.name}, {facts.container.status}" if facts.container else "none",
+        "listens on": ", ".join(facts.listening) or "nothing",
+        "files": "\n".join(f"{e.name}  mode {e.mode}  owner {e.owner}:{e.group}  {e.sha256[:16] or e.kind}" for e in facts.conf_files),
+        "open changes": ", ".join(each.change_id for each in facts.changes if not each.decided) or "none",
+    }
+    return table(f"{facts.host} as found at {moment(facts.now)}", ("fact", "value"), rows.items(), ("value",))
+
+
+def summary_table(rows: Mapping[str, object]) -> Table:
+    """The fields of a change to be pasted into a ticket."""
+    return table("summary", ("field", "value"), rows.items())
+
+
+def moment(at: dt.datetime) -> str:
+    """A time as people read it, UTC to the second."""
+    return at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
