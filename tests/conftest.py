@@ -1,11 +1,20 @@
 """Servers to test on: `practice` (embedded), `real`, `real_host` (with options) and `server` (both in turn)."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.realserver.host import HostOptions, RealHost, missing
+from runbook_lib.lab import PracticeServer
+from tests.embedded import EmbeddedHost
+from tests.realserver.host import SUDO_PASSWORD, HostOptions, RealHost, missing
+from tests.servers import ServerUnderTest
+
+PRACTICE_PREFIX = "apstra-practice-"
 
 
 def _need_real_server() -> None:
@@ -46,3 +55,35 @@ def real_host() -> Iterator[Callable[[HostOptions], RealHost]]:
     yield start
     for host in hosts:
         host.close()
+
+
+@pytest.fixture
+def practice_host() -> Iterator[Callable[..., EmbeddedHost]]:
+    """Starts embedded servers with any of PracticeServer's attributes; each ends with the test."""
+    servers: list[PracticeServer] = []
+
+    def start(**options: Any) -> EmbeddedHost:  # noqa: ANN401 - handed on to a typed constructor
+        # Under /tmp whatever TMPDIR says: parameters take a state_dir of the practice server's only there.
+        root = Path(tempfile.mkdtemp(prefix=PRACTICE_PREFIX, dir="/tmp"))
+        server = PracticeServer(root, **({"password": SUDO_PASSWORD} | options))
+        server.start()
+        servers.append(server)
+        return EmbeddedHost(server)
+
+    yield start
+    for server in servers:
+        server.close()
+        shutil.rmtree(server.root, ignore_errors=True)
+
+
+@pytest.fixture
+def practice(practice_host: Callable[..., EmbeddedHost]) -> EmbeddedHost:
+    """A fresh embedded controller."""
+    return practice_host()
+
+
+@pytest.fixture(params=["embedded", "real"])
+def server(request: pytest.FixtureRequest) -> ServerUnderTest:
+    """The embedded and the real controller in turn."""
+    host: ServerUnderTest = request.getfixturevalue("practice" if request.param == "embedded" else "real")
+    return host

@@ -1,11 +1,14 @@
 """What a server looks like to a test, the embedded one and the real one alike."""
 
+import contextlib
 import hashlib
 import ipaddress
 import socket
 import ssl
 import stat
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +73,21 @@ def served_leaf(host: str, port: int, *, timeout_s: float = 5) -> str:
     context.verify_mode = ssl.CERT_NONE
     with socket.create_connection((host, port), timeout_s) as raw, context.wrap_socket(raw, server_hostname=_sni(host)) as tls:
         return ssl.DER_cert_to_PEM_cert(tls.getpeercert(binary_form=True) or b"")
+
+
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
+    """Ask again and again; an OSError of the condition, such as a refused connection, counts as not yet.
+
+    Raises:
+        TimeoutError: It did not come true in time.
+    """
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if condition():
+                return
+        time.sleep(0.01)
+    raise TimeoutError
 
 
 def _sni(host: str) -> str | None:

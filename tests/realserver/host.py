@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from runbook_lib.lab.folder import make_authority, signing_parameters
 from tests.servers import FileState, served_leaf, snapshot
 
 HERE = Path(__file__).parent
@@ -118,6 +119,13 @@ class RealHost:
             "conf_dir": CONF_DIR,
             "state_dir": STATE_DIR,
         }
+
+    @property
+    def signing(self) -> dict[str, Any]:
+        """The parameters with which a practice CA signs."""
+        if not (self.folder / "ca.pem").exists():
+            make_authority(self.folder)
+        return signing_parameters(self.folder)
 
     def run(self, command: str, *, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root inside, in a session of its own."""
