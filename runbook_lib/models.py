@@ -144,7 +144,9 @@ class Certificate:
         key: `rsa-2048`, `ec-p256`, …
         signature_hash: `sha256`, … or empty where the algorithm has none.
         is_ca: basicConstraints CA.
+        key_usage: `digital_signature`, `key_encipherment`, …; None when the extension is absent.
         extended_key_usage: Dotted OIDs; None when the extension is absent.
+        unknown_critical: Dotted OIDs of critical extensions that TLS clients do not know.
         self_signed: Issuer equals subject and its own key verifies the signature.
     """
 
@@ -162,7 +164,9 @@ class Certificate:
     key: str
     signature_hash: str
     is_ca: bool
+    key_usage: tuple[str, ...] | None
     extended_key_usage: tuple[str, ...] | None
+    unknown_critical: tuple[str, ...]
     self_signed: bool
 
 

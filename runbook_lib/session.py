@@ -114,8 +114,8 @@ class _Gathered:
         given = self.parameters
         file = self.path(given.certificate_file) if given.certificate_file else None
 
-        def value_of(reference: str) -> str:
-            return self.secret("signer_options", reference) or ""
+        def value_of(option: str, reference: str) -> str:
+            return self.secret(f"signer_options.{option}", reference) or ""
 
         try:
             return make_signer(given.signer, given.signer_options, file, value_of, self.base)

@@ -17,7 +17,7 @@ from runbook_lib.server.survey import read_facts
 from runbook_lib.session import Prepared, open_session
 from runbook_lib.state import Choice, choose_change
 
-__all__ = ["VERSION", "Change", "Install", "Request", "Restore", "new_change_id", "open_change"]
+__all__ = ["VERSION", "Change", "Install", "Request", "Restore", "new_change_id", "open_change", "open_next"]
 KINDS: dict[str, type[Change]] = {"request": Request, "install": Install, "restore": Restore}
 
 
@@ -58,6 +58,15 @@ async def open_change(prepared: Prepared, open_record: Callable[[str], Record]) 
     if choice.supersedes:
         record.journal.write("note", text=f"supersedes {', '.join(choice.supersedes)}")
     return KINDS[prepared.kind](prepared, session, record, facts, choice, change_id)
+
+
+async def open_next(prepared: Prepared, open_record: Callable[[str], Record]) -> Change:
+    """The run that would come next for this server: the install when a certificate is there for it, else the request."""
+    change = await open_change(prepared, open_record)
+    ready = change.own.staged.chain or (prepared.handed_in and change.own.csr)
+    if prepared.kind != "request" or not ready:
+        return change
+    return Install(replace(prepared, kind="install"), change.session, change.record, change.facts, change.choice, change.change_id)
 
 
 def _choose(prepared: Prepared, facts: Facts) -> Choice:

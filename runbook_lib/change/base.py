@@ -258,6 +258,11 @@ class Change(ABC):
         }
         return tables.summary_table(rows)
 
+    def before_and_after(self) -> Table:
+        """The certificate that was live before beside the one that is live now."""
+        pairs = {"before": self.before.live, "now": self.facts.live}
+        return tables.certificates_table("before and after", {name: pair.chain[0] if pair.chain else None for name, pair in pairs.items()})
+
     def closing(self) -> Outcome:
         """The outcome of a run that went through all its steps."""
         return Outcome.DONE

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from runbook_lib import tables
 from runbook_lib.change.base import GUARD, stands_on
-from runbook_lib.change.staging import Staging, staged_chain
+from runbook_lib.change.staging import Staging
 from runbook_lib.errors import CommandFailed, Refused, RunbookError, Waiting
 from runbook_lib.models import Check, Command, CommandResult, Facts, Pair, PlannedCommand, State, Verdict
-from runbook_lib.pki.certificates import bundle_pem
+from runbook_lib.pki.certificates import bundle_pem, order_chain
 from runbook_lib.probe import tls
 from runbook_lib.server.facts import connect_address
 from runbook_lib.state import same_files
@@ -226,7 +226,7 @@ class Install(Installing):
         """The facts with the certificate that was handed in, where it is not staged yet."""
         if not self.prepared.handed_in or self.idle:
             return self.facts
-        chain = staged_chain(self.prepared.handed_in, self.own.staged.key_spki_sha256)
+        chain = order_chain(self.prepared.handed_in, self.own.staged.key_spki_sha256)
         facts = self.with_staged(chain)
         return self.facts if same_files(facts.change(self.change_id).staged, self.own.staged) else facts
 

@@ -2,7 +2,7 @@
 
 from runbook_lib.models import Check, Command, Facts, Verdict
 from runbook_lib.parameters import Parameters
-from runbook_lib.pki.csr import key_type_of
+from runbook_lib.pki.certificates import key_type_of
 from runbook_lib.steps.folder import folder_of
 
 SOURCE = "vendor's step 2"

@@ -1,0 +1,285 @@
+"""The command line: `runbook …`. It reads the parameters, runs the notebooks headless and ends with the outcome's exit code."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from runbook_lib.errors import RunbookError, UnusableParameters
+from runbook_lib.models import Fault, Outcome
+from runbook_lib.parameters import project_folder, read_yaml, validate
+
+if TYPE_CHECKING:
+    from runbook_lib.session import Kind
+
+NOTEBOOKS = {"request": "200_request_certificate", "install": "300_install_certificate", "restore": "900_restore_certificate"}
+_CONSTANTS = {"True": True, "False": False, "None": None}
+
+
+def _constant(text: str) -> object:
+    """The value of a `-p` text as papermill takes it: True, False, None, whole numbers and fractions, else text."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _values(files: tuple[Path, ...], inline: tuple[str, ...], pairs: tuple[tuple[str, str], ...]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnusableParameters([Fault(str(file), f"cannot be read: {error}", "the path of a YAML file")]) from None
+        values |= read_yaml(text, name=str(file))
+    for text in inline:
+        values |= read_yaml(text, name="-y")
+    return values | {name: _constant(text) for name, text in pairs}
+
+
+def parameters(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say what to run with, the same for every command that does."""
+    for option in reversed((
+        click.option("-f", "--parameters_file", "files", type=click.Path(path_type=Path), multiple=True, metavar="FILE", help="YAML file of parameters; may be given several times, the later one wins."),
+        click.option("-y", "--parameters_yaml", "inline", multiple=True, metavar="YAML", help="Parameters as YAML text."),
+        click.option("-p", "--parameters", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="One parameter: True, False, None and numbers are converted, the rest is text."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="apstra-certificate-runbooks", prog_name="runbook")
+def main() -> None:
+    """Replace the HTTPS certificate of a Juniper Apstra server, one checked step at a time.
+
+    Begin with `runbook plan -f parameters/lab.yaml`: it changes nothing. A run changes a server only with
+    `apply: true`. The last line says how it ended:
+
+    \b
+    0 done, nothing-to-do, planned     4 waiting for the CA
+    1 failed unexpectedly              5 rolled-back: the old pair is serving
+    2 unusable parameters              6 unknown: a person must look
+    3 refused: the live pair is untouched
+    """
+
+
+@main.command()
+@parameters
+def plan(**given: Any) -> None:  # noqa: ANN401 - click's options
+    """Read the server, judge it, and show what would be done. Changes nothing."""
+    _end(*_heard(lambda: asyncio.run(_plan(_usable("request", given)))))
+
+
+@main.command()
+@parameters
+def request(**given: Any) -> None:  # noqa: ANN401
+    """Steps 1 to 4: back up, make key and CSR, hand the CSR to the signer. Touches only state_dir."""
+    _end(*_heard(lambda: _run("request", _usable("request", given))))
+
+
+@main.command()
+@parameters
+def install(**given: Any) -> None:  # noqa: ANN401
+    """Steps 5 to 7: compare, install with the guard armed, confirm."""
+    _end(*_heard(lambda: _run("install", _usable("install", given))))
+
+
+@main.command()
+@parameters
+def restore(**given: Any) -> None:  # noqa: ANN401
+    """Put a recorded pair back: the one before change_id (empty: the last confirmed change), or pair=installed."""
+    _end(*_heard(lambda: _run("restore", _usable("restore", given))))
+
+
+@main.command()
+@parameters
+def replace(**given: Any) -> None:  # noqa: ANN401
+    """Request, then install when the signer has answered; waits for nobody."""
+
+    def both() -> tuple[Outcome, Path | None]:
+        values = _usable("request", given)
+        outcome, record = _run("request", values, next_kind="install")
+        if outcome is not Outcome.DONE or record is None:
+            return outcome, record
+        return _run("install", values | {"change_id": record.name})
+
+    _end(*_heard(both))
+
+
+@main.command()
+@parameters
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of tables.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output instead of tables.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the tables as a page.")
+@click.option("--prometheus", type=click.Path(path_type=Path), metavar="FILE", help="Also write metrics for the node exporter's textfile collector.")
+def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | None, **given: Any) -> None:  # noqa: ANN401, FBT001
+    """Show what a server serves and what is to be said of it. Changes nothing."""
+    from runbook_lib.audit import audit as read  # noqa: PLC0415 - each command imports what it needs
+    from runbook_lib.session import prepare  # noqa: PLC0415
+
+    def reading() -> tuple[Outcome, None]:
+        found = asyncio.run(read(prepare("audit", _usable("audit", given), _base(), _ask())))
+        text = found.json() if as_json else found.csv().rstrip() if as_csv else f"{found.served()!r}\n\n{found.judged()!r}\n\n{found.found()!r}"
+        click.echo(text)
+        for file, content in ((html, found.html), (prometheus, found.prometheus)):
+            if file:
+                file.write_text(content(), encoding="utf-8")
+        return Outcome.DONE, None
+
+    outcome, _ = _heard(reading)
+    sys.exit(outcome.exit_code)
+
+
+@main.group()
+def records() -> None:
+    """Look into the records kept here."""
+
+
+_records_dir = click.option("--records-dir", type=click.Path(path_type=Path), default=None, metavar="DIR", help="Where they are; default: records in the project.")
+
+
+@records.command("list")
+@_records_dir
+def list_(records_dir: Path | None) -> None:
+    """All records: change, server, when, outcome, ticket."""
+    from runbook_lib.record.archive import list_records  # noqa: PLC0415
+    from runbook_lib.tables import table  # noqa: PLC0415
+
+    columns = ("change", "server", "runs", "started", "outcome", "ticket", "operator")
+    found = list_records(records_dir or _base() / "records")
+    rows = ((each.change_id, each.server, " ".join(each.runs), each.started[:19], each.outcome, each.ticket, each.operator) for each in found)
+    click.echo(repr(table(f"{len(found)} records", columns, rows)))
+
+
+@records.command()
+@click.argument("record", type=click.Path(path_type=Path))
+@_records_dir
+def show(record: Path, records_dir: Path | None) -> None:
+    """One record, by its change id or its folder: every event with its time, the files, the notebooks."""
+    from runbook_lib.record.archive import contents, story  # noqa: PLC0415
+    from runbook_lib.tables import table  # noqa: PLC0415
+
+    folder = record if record.is_dir() else (records_dir or _base() / "records") / record.name
+    if not folder.is_dir():
+        raise click.BadParameter(f"{record} is no record; `runbook records list` names them", param_hint="RECORD")
+    click.echo(repr(table(f"record of change {folder.name}", ("when (UTC)", "event", "what"), story(folder))))
+    click.echo("\n" + "\n".join(contents(folder)))
+
+
+@main.command()
+@click.argument("host", required=False)
+@parameters
+def trust(host: str | None, **given: Any) -> None:  # noqa: ANN401
+    """Show HOST's SSH host key and, on a yes, pin it; also through a bastion of ssh_config."""
+    from runbook_lib.server.pinning import pin, show_key  # noqa: PLC0415
+
+    values = _values(given["files"], given["inline"], given["pairs"]) | ({"host": host} if host else {})
+
+    def pinning() -> tuple[Outcome, None]:
+        from runbook_lib.session import prepare  # noqa: PLC0415
+
+        prepared = prepare("audit", values, _base(), _ask())
+        key = asyncio.run(show_key(prepared.login))
+        click.echo(key.text)
+        if key.pinned:
+            return Outcome.NOTHING_TO_DO, None
+        click.confirm("Is this what the server's own console shows, and should it be pinned?", abort=True)
+        pin(key)
+        click.echo(f"pinned in {key.file}")
+        return Outcome.DONE, None
+
+    outcome, _ = _heard(pinning)
+    sys.exit(outcome.exit_code)
+
+
+def _base() -> Path:
+    return project_folder(Path.cwd())
+
+
+def _ask() -> Callable[[str], str] | None:
+    return (lambda name: click.prompt(name, hide_input=True, err=True)) if sys.stdin.isatty() else None
+
+
+def _usable(kind: "Kind", given: Mapping[str, Any]) -> dict[str, object]:
+    """The values, judged here first, so that bad ones reach no notebook."""
+    from runbook_lib.signers import option_faults  # noqa: PLC0415 - cryptography is not needed to say --help
+
+    values = _values(given["files"], given["inline"], given["pairs"])
+    _, faults = validate(values, asks_for_certificate=kind == "request")
+    options, signer = values.get("signer_options", {}), values.get("signer", "manual")
+    if isinstance(options, Mapping) and isinstance(signer, str):
+        faults += option_faults(signer, options)
+    if faults:
+        raise UnusableParameters(faults)
+    return values
+
+
+async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
+    from runbook_lib.change import open_next  # noqa: PLC0415
+    from runbook_lib.record.archive import open_record  # noqa: PLC0415
+    from runbook_lib.secrets import REGISTRY  # noqa: PLC0415
+    from runbook_lib.session import prepare  # noqa: PLC0415
+
+    prepared = prepare("request", {**values, "apply": False}, _base(), _ask())
+    records = _base() / prepared.parameters.records_dir
+    change = await open_next(prepared, lambda change_id: open_record(records, change_id, REGISTRY.redact))
+    try:
+        click.echo(f"{await change.check()!r}\n")
+        click.echo(f"{await change.plan()!r}\n")
+        change.summary()
+        click.echo(f"by hand the old pair comes back with: {change.way_back}")
+        click.echo(f"plan sha256:{change.make_plan().sha256}")
+        return change.outcome or Outcome.PLANNED, change.record.folder
+    finally:
+        await change.close()
+
+
+def _run(kind: str, values: Mapping[str, object], *, next_kind: str = "") -> tuple[Outcome, Path | None]:
+    """Runs one notebook headless and shows its events as they happen."""
+    from runbook_lib.jupyter.headless import run_notebook  # noqa: PLC0415 - papermill is slow to import
+
+    result = run_notebook(NOTEBOOKS[kind], dict(values), on_event=_show)
+    if result.error:
+        click.echo(result.error, err=True)
+    return result.outcome, result.record
+
+
+def _show(event: Mapping[str, Any]) -> None:
+    """One line of progress on standard error for an event that a person waits for."""
+    match event["event"]:
+        case "run":
+            click.echo(f"{event['notebook']} on {event['host']}, change {event['change_id']}", err=True)
+        case "intent":
+            click.echo(f"  {event['step']}: {event['purpose']} …", err=True)
+        case "result":
+            click.echo(f"  {event['step']}: {event['purpose']}: exit status {event['status']}, {event['duration_s'] * 1000:.0f} ms", err=True)
+        case "checks":
+            verdicts = [check["verdict"] for check in event["checks"]]
+            counted = ", ".join(f"{verdicts.count(each)} {each}" for each in ("pass", "warn", "unknown", "fail") if each in verdicts)
+            click.echo(f"  {event['step']}: checks: {counted}", err=True)
+        case "plan":
+            click.echo(f"  plan sha256:{event['sha256']}, {len(event['commands'])} commands", err=True)
+        case "probe":
+            click.echo(f"  outage: {event['outage_ms']} ms", err=True)
+
+
+def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Path | None]:
+    """Does the work; an error of ours is shown and becomes its outcome."""
+    try:
+        return work()
+    except RunbookError as error:
+        click.echo(str(error), err=True)
+        return error.outcome, None
+
+
+def _end(outcome: Outcome, record: Path | None) -> NoReturn:
+    click.echo(f"outcome: {outcome} {record or '-'}")
+    sys.exit(outcome.exit_code)

@@ -1,0 +1,120 @@
+"""The bind cell: the notebook's parameters become a run that is connected, recorded and ready for its checks."""
+
+import datetime as dt
+import getpass
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, overload
+
+from IPython.core.getipython import get_ipython
+from IPython.core.interactiveshell import InteractiveShell
+
+from runbook_lib.audit import Audit, audit
+from runbook_lib.change import Change, new_change_id, open_change
+from runbook_lib.errors import RunbookError, UnusableParameters
+from runbook_lib.jupyter.headless import announce
+from runbook_lib.jupyter.recorder import Recorder
+from runbook_lib.models import Outcome
+from runbook_lib.parameters import Parameters, project_folder
+from runbook_lib.record.archive import Record, open_record
+from runbook_lib.secrets import REGISTRY
+from runbook_lib.session import Kind, Prepared, prepare
+
+NOTEBOOKS: Mapping[Kind, str] = {
+    "audit": "100_audit_certificates",
+    "request": "200_request_certificate",
+    "install": "300_install_certificate",
+    "restore": "900_restore_certificate",
+}
+_PLAIN = (str, int, float, list, dict, tuple, type(None))
+_open: list[Change] = []
+_recorders: list[Recorder] = []
+
+
+@overload
+async def bind(kind: Literal["audit"]) -> Audit: ...
+@overload
+async def bind(kind: Literal["request", "install", "restore"]) -> Change: ...
+async def bind(kind: Kind) -> Change | Audit:
+    """Binds the notebook to its server: takes the parameters cell, starts the recorder, connects and reads.
+
+    Args:
+        kind: Which notebook this is: `audit`, `request`, `install` or `restore`.
+
+    Returns:
+        The run whose methods the following cells call.
+
+    Raises:
+        UnusableParameters: With every fault; nothing was contacted.
+        Refused: The server could not be reached or read; nothing was changed.
+    """
+    shell = get_ipython()
+    await _close_earlier()
+    base = project_folder(Path.cwd())
+    values = given_parameters(shell.user_ns)
+    name = NOTEBOOKS[kind]
+    recorder = Recorder(shell, REGISTRY.redact, base / "notebooks" / f"{name}.ipynb")
+    recorder.start()
+    _recorders.append(recorder)
+    try:
+        prepared = prepare(kind, values, base, _asker(shell, values.get("mode", "auto")))
+    except UnusableParameters:
+        announce(None, Outcome.UNUSABLE)
+        raise
+    started = dt.datetime.now(dt.UTC)
+
+    def recorded(change_id: str) -> Record:
+        record = open_record(base / prepared.parameters.records_dir, change_id, REGISTRY.redact)
+        announce(record.folder)
+        recorder.attach(record.notebook_path(started, name))
+        return record
+
+    if kind == "audit":
+        return await _audited(prepared, recorded)
+    change = await open_change(prepared, recorded)
+    _open.append(change)
+    return change
+
+
+def given_parameters(namespace: Mapping[str, object]) -> dict[str, object]:
+    """The parameters as they stand in the notebook.
+
+    Every name that holds plain data counts, so that a misspelt one, which papermill only logs, is refused and not ignored.
+    """
+    hidden = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+    named = {name: value for name, value in namespace.items() if not name.startswith("_") and name not in hidden}
+    return {name: value for name, value in named.items() if isinstance(value, _PLAIN) or name in Parameters.model_fields}
+
+
+async def _audited(prepared: Prepared, recorded: Callable[[str], Record]) -> Audit:
+    """An audit is no change, but its notebook is kept all the same."""
+    record = recorded(new_change_id())
+    given = prepared.parameters
+    record.journal.write("run", notebook="audit", host=given.host, operator=given.operator or getpass.getuser(), ticket=given.ticket, reason=given.reason)
+    try:
+        found = await audit(prepared)
+    except RunbookError as error:
+        record.journal.write("end", outcome=error.outcome, what=error.diagnostics(), todo=error.todo)
+        raise
+    record.add_file("audit.json", found.json().encode())
+    record.journal.write("end", outcome=Outcome.DONE, what="", todo="")
+    return found
+
+
+def _asker(shell: InteractiveShell, mode: object) -> Callable[[str], str] | None:
+    """Asks the person at the notebook for a secret; None where nobody is there to answer."""
+    answers = bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
+    if mode == "headless" or (mode == "auto" and not answers):
+        return None
+    return lambda name: getpass.getpass(f"{name}: ")
+
+
+async def _close_earlier() -> None:
+    """Ends what an earlier bind in this kernel left open: the notebook was started again from its top."""
+    while _recorders:
+        _recorders.pop().close()
+    while _open:
+        await _open.pop().close()
+
+
+__all__ = ["bind", "given_parameters"]

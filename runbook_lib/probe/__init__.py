@@ -1,0 +1,1 @@
+"""Probes: TLS handshakes that see what is really served."""

@@ -1,0 +1,232 @@
+"""TLS handshakes over any stream, a TCP connection or one through SSH. They look and do not judge: nothing is verified here."""
+
+import asyncio
+import contextlib
+import http.client
+import io
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from runbook_lib.models import Served
+
+LARGEST_BODY = 1 << 20
+PROBE_LIMIT_S = 0.5
+INTERVAL_S = 0.02
+
+
+class Reader(Protocol):
+    """The half of a stream that is read."""
+
+    async def read(self, n: int, /) -> bytes:
+        """Some bytes, none at the end."""
+
+
+class Writer(Protocol):
+    """The half of a stream that is written."""
+
+    def write(self, data: bytes, /) -> None:
+        """Queues bytes."""
+
+    def close(self) -> None:
+        """Closes the stream."""
+
+
+Opener = Callable[[], Awaitable[tuple[Reader, Writer]]]
+
+
+def _context() -> ssl.SSLContext:
+    """One bare context for all probes: reading the system's trust store would cost 25 ms each and judge nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_CONTEXT = _context()
+
+
+def tcp_opener(host: str, port: int) -> Opener:
+    """Opens TCP connections to a name, an IPv4 or an IPv6 address."""
+    return lambda: asyncio.open_connection(host.strip("[]"), port)
+
+
+class _Tls:
+    """One TLS connection over a pair of streams."""
+
+    def __init__(self, reader: Reader, writer: Writer, server_name: str) -> None:
+        self._reader, self._writer = reader, writer
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.object = _CONTEXT.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+
+    async def step(self, action: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the action gives
+        """Does an action of the TLS object, moving bytes until it is done."""
+        while True:
+            try:
+                result = action()
+            except ssl.SSLWantReadError:
+                self._flush()
+                data = await self._reader.read(65536)
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+            else:
+                self._flush()
+                return result
+            finally:
+                self._flush()
+
+    def _flush(self) -> None:
+        if data := self._outgoing.read():
+            self._writer.write(data)
+
+
+def _server_name(name: str) -> str | None:
+    """The name for SNI; none for an address (RFC 6066, section 3)."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name
+    return None
+
+
+@contextlib.asynccontextmanager
+async def _connected(opener: Opener, server_name: str) -> "Any":  # noqa: ANN401
+    reader, writer = await opener()
+    try:
+        connection = _Tls(reader, writer, _server_name(server_name))  # type: ignore[arg-type]
+        await connection.step(connection.object.do_handshake)
+        yield connection
+    finally:
+        writer.close()
+
+
+def _chain(connection: ssl.SSLObject) -> tuple[str, ...]:
+    """The chain as sent, PEM, leaf first; public since Python 3.13."""
+    if hasattr(connection, "get_unverified_chain"):
+        return tuple(ssl.DER_cert_to_PEM_cert(der) for der in connection.get_unverified_chain())
+    sent = connection._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # noqa: SLF001
+    return tuple(each.public_bytes() for each in sent or ())
+
+
+async def handshake(opener: Opener, *, address: str, vantage: str, server_name: str, time_limit_s: float = 5) -> Served:
+    """What one handshake sees. It never raises for what a network or a server does; the reason stands in the result.
+
+    Args:
+        opener: How to get there.
+        address: What is asked, for the result.
+        vantage: From where it is seen, for the result.
+        server_name: The name sent as SNI; an IP address sends none.
+        time_limit_s: Seconds for connection and handshake together.
+    """
+    try:
+        async with asyncio.timeout(time_limit_s), _connected(opener, server_name) as connection:
+            return Served(address, vantage, _chain(connection.object), connection.object.version() or "")
+    except TimeoutError:
+        return Served(address, vantage, error=f"no answer in {time_limit_s:g} s")
+    except ssl.SSLError as error:
+        return Served(address, vantage, error=f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}")
+    except socket.gaierror:
+        return Served(address, vantage, error="the name is not known here")
+    except Exception as error:  # noqa: BLE001 - asyncssh's refusals have no common base with the socket's
+        return Served(address, vantage, error=str(error) or type(error).__name__)
+
+
+class _Answer(io.BytesIO):
+    """What http.client takes for a socket: the bytes that were received."""
+
+    def makefile(self, mode: str) -> "io.BytesIO":  # noqa: ARG002
+        return self
+
+
+async def http_get(opener: Opener, *, host: str, path: str, server_name: str, time_limit_s: float) -> tuple[int, bytes]:
+    """Status and body of one GET over TLS; the body is capped at 1 MiB.
+
+    Raises:
+        OSError, ValueError, TimeoutError: There was no answer, or no HTTP in it.
+    """
+    try:
+        async with asyncio.timeout(time_limit_s), _connected(opener, server_name) as connection:
+            authority = f"[{host}]" if ":" in host else host
+            request = f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+            await connection.step(lambda: connection.object.write(request.encode()))
+            received = await _rest(connection)
+    except (OSError, TimeoutError):
+        raise
+    except Exception as error:
+        raise OSError(str(error)) from None
+    response = http.client.HTTPResponse(_Answer(received))  # type: ignore[arg-type]
+    try:
+        response.begin()
+        return response.status, response.read(LARGEST_BODY)
+    except http.client.HTTPException as error:
+        msg = f"no HTTP: {type(error).__name__}"
+        raise ValueError(msg) from None
+
+
+async def _rest(connection: _Tls) -> bytes:
+    received = bytearray()
+    while len(received) <= LARGEST_BODY:
+        try:
+            chunk = await connection.step(lambda: connection.object.read(65536))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            break
+        if not chunk:
+            break
+        received += chunk
+    return bytes(received)
+
+
+@dataclass
+class OutageMeter:
+    """Asks a server all the time whether it answers, and knows afterwards for how long it did not.
+
+    Attributes:
+        opener: How to get there.
+        server_name: The name sent as SNI.
+        samples: Seconds since the start and whether the server answered, a pair a probe.
+    """
+
+    opener: Opener
+    server_name: str
+    samples: list[tuple[float, bool]] = field(default_factory=list)
+    _task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._probe())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _probe(self) -> None:
+        begun = time.monotonic()
+        while True:
+            seen = await handshake(self.opener, address="", vantage="", server_name=self.server_name, time_limit_s=PROBE_LIMIT_S)
+            self.samples.append((time.monotonic() - begun, bool(seen.chain)))
+            await asyncio.sleep(INTERVAL_S)
+
+    @property
+    def outage_ms(self) -> float | None:
+        """Milliseconds of the longest time without an answer; 0 when none failed, None when none answered."""
+        if not any(answered for _, answered in self.samples):
+            return None
+        longest, last = 0.0, 0.0
+        failed = False
+        for at, answered in self.samples:
+            if answered:
+                longest = max(longest, at - last) if failed else longest
+                last, failed = at, False
+            else:
+                failed = True
+        if failed:
+            longest = max(longest, self.samples[-1][0] - last)
+        return longest * 1000

@@ -1,0 +1,1 @@
+"""The record of a change: its journal, its files, its notebooks."""

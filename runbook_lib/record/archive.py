@@ -1,0 +1,145 @@
+"""The archive: one folder a change, closed to others, and what can be said of all of them."""
+
+import datetime as dt
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook_lib.errors import Refused
+from runbook_lib.record.journal import Event, Journal, outcome_of, read
+
+CHANGE_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The open record of a change."""
+
+    folder: Path
+    journal: Journal
+
+    def add_file(self, name: str, data: bytes) -> Path:
+        """Keeps a file, written once: other bytes under the same name get a number, the same bytes are kept as they are."""
+        stem, dot, suffix = name.rpartition(".")
+        for number in range(1, 1000):
+            path = self.folder / "files" / (name if number == 1 else f"{stem}-{number}{dot}{suffix}")
+            if not path.exists():
+                _write_whole(path, data)
+                self.journal.write("file", name=path.name, bytes=len(data))
+                return path
+            if path.read_bytes() == data:
+                return path
+        msg = f"a thousand files named {name}"
+        raise FileExistsError(msg)
+
+    def notebook_path(self, started: dt.datetime, name: str) -> Path:
+        """Where the executed notebook of a run goes."""
+        return self.folder / "notebooks" / f"{started:%Y%m%dT%H%M%SZ}-{name}.ipynb"
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """The whole file or none of it, readable by its owner alone."""
+    aside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    aside.rename(path)
+
+
+def open_record(records_dir: Path, change_id: str, redact: Callable[[str], str]) -> Record:
+    """Opens the record of a change, a new one or one to go on with.
+
+    Raises:
+        Refused: The place cannot be written.
+        JournalUnusable: Another run writes it, or it is broken.
+    """
+    if not CHANGE_ID.fullmatch(change_id):
+        raise Refused(f"{change_id!r} is no change id", todo="an id looks like 20261124T220000Z-1a2b3c")
+    folder = records_dir / change_id
+    try:
+        for each in (folder, folder / "notebooks", folder / "files"):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"no record can be kept in {records_dir}", why=str(error), todo="name another records_dir") from None
+    return Record(folder, Journal(folder, redact))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSummary:
+    """One record in a list; `outcome` is `broken` for a folder that holds no journal that can be read."""
+
+    change_id: str
+    server: str
+    runs: tuple[str, ...]
+    started: str
+    ended: str
+    outcome: str
+    ticket: str
+    operator: str
+
+
+def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
+    """Every record, oldest first."""
+    if not records_dir.is_dir():
+        return ()
+    return tuple(_summary(each) for each in sorted(records_dir.iterdir()) if each.is_dir() and CHANGE_ID.fullmatch(each.name))
+
+
+def _summary(folder: Path) -> RecordSummary:
+    events = read(folder)
+    runs = [event for event in events if event["event"] == "run"]
+    if not runs:
+        return RecordSummary(folder.name, "", (), "", "", "broken", "", "")
+    last = runs[-1]
+    return RecordSummary(
+        change_id=folder.name,
+        server=str(last.get("host", "")),
+        runs=tuple(str(run.get("notebook", "")) for run in runs),
+        started=str(events[0]["at"]),
+        ended=str(events[-1]["at"]),
+        outcome=outcome_of(events),
+        ticket=str(last.get("ticket", "")),
+        operator=str(last.get("operator", "")),
+    )
+
+
+def story(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """A record as a person reads it: when, what, and more about it, an event each."""
+    for event in read(folder):
+        yield str(event["at"])[:19].replace("T", " "), str(event["event"]), _told(event)
+
+
+def _told(event: Event) -> str:
+    match event["event"]:
+        case "run":
+            return f"{event['notebook']} on {event['host']}, apply {event.get('apply', False)}, operator {event['operator']}, ticket {event.get('ticket') or 'none'}"
+        case "checks":
+            verdicts = [check["verdict"] for check in event["checks"]]
+            return f"{event['step']}: " + ", ".join(f"{verdicts.count(each)} {each}" for each in dict.fromkeys(verdicts))
+        case "plan":
+            return f"sha256:{event['sha256']}, {len(event['commands'])} commands"
+        case "intent":
+            return f"{event['step']}: {event['purpose']}"
+        case "result":
+            return f"{event['step']}: {event['purpose']}: exit status {event['status']}, {event['duration_s'] * 1000:.0f} ms"
+        case "certificate":
+            return f"{event['role']}: {event['common_name']}, until {event['not_after'][:10]}, sha256 {event['sha256']}"
+        case "probe":
+            return f"outage {event['outage_ms']} ms in {event['samples']} probes"
+        case "file":
+            return f"{event['name']}, {event['bytes']} bytes"
+        case "end":
+            return f"{event['outcome']}: {event['what']}" if event["what"] else str(event["outcome"])
+        case _:
+            return str(event.get("text", ""))
+
+
+def contents(folder: Path) -> tuple[str, ...]:
+    """The files of a record with their sizes."""
+    files = sorted(each for each in folder.rglob("*") if each.is_file())
+    return tuple(f"{each.relative_to(folder)}  {each.stat().st_size} bytes" for each in files)
+

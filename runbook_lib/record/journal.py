@@ -1,0 +1,173 @@
+"""The journal: what happens to a change, an event a line, written before and after it happens.
+
+Each line carries the hash of the line before, and is on the disk before the next thing is done. What the record says of a
+change is derived from these lines and stored nowhere else.
+"""
+
+import datetime as dt
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.errors import RunbookError
+from runbook_lib.models import Outcome
+
+NAME = "journal.jsonl"
+Event = Mapping[str, Any]
+
+
+class JournalUnusable(RunbookError):
+    """The journal on this side is in use, broken or not writable."""
+
+
+class Journal:
+    """The journal of one change, open for writing by this process alone.
+
+    Args:
+        folder: The record's folder.
+        redact: Takes secrets out of a text.
+
+    Raises:
+        JournalUnusable: Another process writes it, or its lines do not hang together.
+    """
+
+    def __init__(self, folder: Path, redact: Callable[[str], str]) -> None:
+        self._redact = redact
+        path = folder / NAME
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalUnusable(f"another run writes {path}", todo="wait until it has ended") from None
+        except OSError as error:
+            raise JournalUnusable(f"{path} cannot be written", why=str(error), todo="check records_dir") from None
+        _sync_folder(folder)
+        self._count, self.head = self._go_on(path)
+
+    def _go_on(self, path: Path) -> tuple[int, str]:
+        """Number and hash of the last line; a line that a crash cut short is ended, and told as such."""
+        data = path.read_bytes()
+        torn = bool(data) and not data.endswith(b"\n")
+        if torn:
+            os.write(self._file, b"\n")
+        lines = data.splitlines()
+        check_chain(lines[:-1] if torn else lines, path)
+        head = _digest(lines[-1]) if lines else ""
+        self._count, self.head = len(lines), head
+        if torn:
+            self.write("torn", text="the line before was cut short: the process that wrote it was killed or the disk was full")
+        return self._count, self.head
+
+    def write(self, event: str, **fields: object) -> str:
+        """Writes one event and brings it to the disk.
+
+        Args:
+            event: What happened, one word.
+            fields: More about it: text, numbers, lists, mappings.
+
+        Returns:
+            The hash of the line, lower-case hex SHA-256.
+        """
+        at = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        content = {"n": self._count + 1, "at": at, "event": event, **self._clean(fields), "prev": self.head}
+        line = json.dumps(content, ensure_ascii=False, default=str).encode()
+        os.write(self._file, line + b"\n")
+        os.fsync(self._file)
+        self._count, self.head = self._count + 1, _digest(line)
+        return self.head
+
+    def _clean(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
+        if isinstance(value, str):
+            return self._redact(value)
+        if isinstance(value, Mapping):
+            return {str(name): self._clean(each) for name, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._clean(each) for each in value]
+        return value
+
+    def close(self) -> None:
+        """Lets another process write."""
+        os.close(self._file)
+
+
+def _digest(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_chain(lines: Sequence[bytes], path: Path) -> None:
+    """Whether each line carries the hash of the one before.
+
+    Raises:
+        JournalUnusable: It does not; the text names the line.
+    """
+    head = ""
+    for number, line in enumerate(lines, 1):
+        try:
+            previous = json.loads(line)["prev"]
+        except (ValueError, KeyError, TypeError):
+            previous = None
+            if number < len(lines) and _is_torn(lines[number], _digest(line)):
+                previous = head
+        if previous != head:
+            raise JournalUnusable(f"{path} does not hang together at line {number}", todo="keep it as it is and use another records_dir")
+        head = _digest(line)
+
+
+def _is_torn(following: bytes, digest: str) -> bool:
+    """Whether the next line tells that this one was cut short."""
+    try:
+        event = json.loads(following)
+    except ValueError:
+        return False
+    return isinstance(event, dict) and event.get("event") == "torn" and event.get("prev") == digest
+
+
+def read(folder: Path) -> tuple[Event, ...]:
+    """The events of a record, oldest first; a line that is no event is left out."""
+    try:
+        lines = (folder / NAME).read_bytes().split(b"\n")[:-1]
+    except OSError:
+        return ()
+    return tuple(event for event in map(_event, lines) if event)
+
+
+def _event(line: bytes) -> Event:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) and "event" in event else {}
+
+
+def last_run(events: Sequence[Event]) -> Sequence[Event]:
+    """The events of the last run alone."""
+    starts = [index for index, event in enumerate(events) if event["event"] == "run"]
+    return events[starts[-1] :] if starts else events
+
+
+def outcome_of(events: Sequence[Event]) -> Outcome:
+    """How the last run ended, derived from its events.
+
+    Its `end` says so. Without one the run was killed or goes on: where a command was begun and no result came, or the guard
+    was armed, what is served is not known from here; else nothing had been begun that touches the live pair.
+    """
+    run = last_run(events)
+    end = next((event for event in reversed(run) if event["event"] == "end"), None)
+    if end:
+        return Outcome(end["outcome"])
+    begun = [event for event in run if event["event"] in {"intent", "result"}]
+    open_ended = bool(begun) and begun[-1]["event"] == "intent"
+    armed = any(event["event"] == "intent" and event["step"] == "install" and "arm the guard" in event["purpose"] for event in begun)
+    return Outcome.UNKNOWN if open_ended or armed else Outcome.FAILED
