@@ -87,3 +87,13 @@ def server(request: pytest.FixtureRequest) -> ServerUnderTest:
     """The embedded and the real controller in turn."""
     host: ServerUnderTest = request.getfixturevalue("practice" if request.param == "embedded" else "real")
     return host
+
+
+@pytest.fixture(params=["embedded", "real"])
+def server_with(request: pytest.FixtureRequest) -> Callable[..., ServerUnderTest]:
+    """Starts servers of both kinds in turn, with any option that both have (see HostOptions)."""
+    if request.param == "embedded":
+        start: Callable[..., ServerUnderTest] = request.getfixturevalue("practice_host")
+        return start
+    start_real: Callable[[HostOptions], RealHost] = request.getfixturevalue("real_host")
+    return lambda **options: start_real(HostOptions(**options))

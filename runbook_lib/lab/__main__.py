@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import sys
-import time
+import threading
 from pathlib import Path
 
 from runbook_lib.lab.folder import UnsafeFolderError
@@ -23,9 +23,9 @@ def main() -> int:
     parser.add_argument("--exit-with-parent", action="store_true", help="end when the process that started this one ends")
     options = parser.parse_args()
     parent = os.getppid()
-    stops: list[int] = []
+    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stops.append(number))
+        signal.signal(number, lambda *_: stop.set())
     server = PracticeServer(options.root, ssh_port=options.ssh_port, https_port=options.https_port)
     try:
         server.start()
@@ -34,8 +34,8 @@ def main() -> int:
         return 1
     sys.stdout.write(f"practice server ready: ssh 127.0.0.1:{server.ssh_port} https 127.0.0.1:{server.https_port} folder {server.root}\n")
     sys.stdout.flush()
-    while not stops and not (options.exit_with_parent and os.getppid() != parent):
-        time.sleep(_LOOK_AT_PARENT_S)
+    while not stop.wait(_LOOK_AT_PARENT_S) and not (options.exit_with_parent and os.getppid() != parent):
+        pass
     server.close()
     return 0
 

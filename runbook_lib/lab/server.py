@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -46,6 +46,7 @@ class PracticeServer:
         https: Clients can connect to nginx.
         api: `GET /api/version` answers.
         password_attempts: Passwords that were offered over SSH.
+        connections: The SSH connections that are open.
     """
 
     root: Path
@@ -64,6 +65,7 @@ class PracticeServer:
     https: bool = True
     api: bool = True
     password_attempts: int = 0
+    connections: set[asyncssh.SSHServerConnection] = field(default_factory=set)
 
     @property
     def conf_dir(self) -> Path:
@@ -172,6 +174,9 @@ class PracticeServer:
                 stack.callback(container.stop)
             ready.set()
             await self._stop.wait()
+            for connection in list(self.connections):
+                connection.abort()
+                await connection.wait_closed()
 
     def _furnish(self) -> None:
         had = folder.https_port(self.root)

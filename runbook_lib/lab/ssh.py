@@ -31,8 +31,14 @@ class Login(asyncssh.SSHServer):
         self._key = asyncssh.read_public_key(practice.root / "id_ed25519.pub")
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Remember the connection for the banner."""
+        """Remember the connection, for the banner and for the server's end."""
         self._connection = conn
+        self._practice.connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        del exc
+        self._practice.connections.discard(self._connection)
 
     def begin_auth(self, username: str) -> bool:
         """Everybody has to authenticate."""
@@ -115,16 +121,18 @@ async def run_command(practice: "PracticeServer", process: asyncssh.SSHServerPro
         cwd=practice.root / "home" / USER,
         start_new_session=True,
     )
-    with contextlib.suppress(OSError, asyncssh.Error):
-        await process.redirect(stdin=shell.stdin, stdout=shell.stdout, stderr=shell.stderr, recv_eof=True)
-        await process.stdout.drain()
-        await process.stderr.drain()
-    status = await _ended(shell)
-    with contextlib.suppress(OSError, asyncssh.Error):
-        if status < 0:
-            process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
-        else:
-            process.exit(status)
+    try:
+        with contextlib.suppress(OSError, asyncssh.Error):
+            await process.redirect(stdin=shell.stdin, stdout=shell.stdout, stderr=shell.stderr, recv_eof=True)
+            await process.stdout.drain()
+            await process.stderr.drain()
+        status = await _ended(shell)
+        with contextlib.suppress(OSError, asyncssh.Error):
+            if status < 0:
+                process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
+            else:
+                process.exit(status)
+    finally:
         await process.wait_closed()
 
 
