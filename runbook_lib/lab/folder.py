@@ -1,5 +1,6 @@
 """The folder of a practice server: its tree, keys, secrets and shims, made at the first start and kept."""
 
+import contextlib
 import datetime as dt
 import fcntl
 import ipaddress
@@ -59,7 +60,8 @@ def claim(root: Path) -> int:
     Raises:
         UnsafeFolderError: It is a link, somebody else's, open to others, or in use.
     """
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        root.mkdir(mode=0o700, parents=True)
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
