@@ -2,9 +2,10 @@
 
 import base64
 import binascii
+import contextlib
 import hashlib
-import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from cryptography import x509
@@ -16,11 +17,13 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from runbook_lib.models import Certificate
+from runbook_lib.pki.foreign import PKCS7_LABELS, UNREADABLE, pem_blocks, what_it_is
 
 T = TypeVar("T", bound=x509.ExtensionType)
 LARGEST = 1 << 20
+LONGEST_CHAIN = 10
 WANTED = "hand in the certificate as PEM (text that begins -----BEGIN CERTIFICATE-----), DER or PKCS#7, with its chain"
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_CERTIFICATE_LABELS = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
 _KNOWN_EXTENSIONS = frozenset({
     ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE, ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     ExtensionOID.NAME_CONSTRAINTS, ExtensionOID.CERTIFICATE_POLICIES, ExtensionOID.POLICY_CONSTRAINTS, ExtensionOID.INHIBIT_ANY_POLICY,
@@ -33,52 +36,70 @@ def read_certificates(data: bytes) -> tuple[Certificate, ...]:
     Takes PEM with whatever surrounds it (line ends of any kind, a byte order mark, text, TRUSTED CERTIFICATE), DER and PKCS#7.
 
     Raises:
-        ValueError: There is no certificate in it; the text names what it is and what to hand in instead.
+        ValueError: There is no certificate in it, or one that is damaged; the text names what it is and what to hand in instead.
     """
     if len(data) > LARGEST:
         msg = f"it is larger than {LARGEST >> 20} MiB; {WANTED}"
         raise ValueError(msg)
-    found = list(_from_pem(data)) or _from_der(data)
-    if not found:
-        msg = f"it is {_what_it_is(data)}; {WANTED}"
-        raise ValueError(msg)
-    unique = {each.public_bytes(serialization.Encoding.DER): each for each in found}
-    return tuple(map(describe, unique.values()))
+    with quiet():
+        found = list(_from_pem(data)) or _from_der(data)
+        if not found:
+            msg = f"it is {what_it_is(data)}; {WANTED}"
+            raise ValueError(msg)
+        unique = {each.public_bytes(serialization.Encoding.DER): each for each in found}
+        return tuple(map(describe, unique.values()))
 
 
-def _from_pem(data: bytes) -> Iterable[x509.Certificate]:
-    for label, body in _BLOCK.findall(data):
-        try:
-            der = base64.b64decode(b"".join(body.split()), validate=True)
-        except binascii.Error:
-            msg = f"a PEM block in it is damaged; {WANTED}"
-            raise ValueError(msg) from None
-        if label in {b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"}:
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without cryptography's warnings of BER, of serial number 0 and of long names: some CAs write them, and they read well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _from_pem(data: bytes) -> Iterator[x509.Certificate]:
+    for label, body in pem_blocks(data):
+        if label in _CERTIFICATE_LABELS:
+            der = _decoded(body)
             yield _certificate(_first_value(der) if label.startswith(b"TRUSTED") else der)
-        elif label in {b"PKCS7", b"CMS"}:
-            yield from _from_pkcs7(der)
+        elif label in PKCS7_LABELS:
+            yield from _from_pkcs7(_decoded(body))
+
+
+def _decoded(body: bytes | None) -> bytes:
+    if body is None:
+        msg = f"a PEM block in it has no END line, so the file is cut off; {WANTED}"
+        raise ValueError(msg)
+    try:
+        return base64.b64decode(b"".join(body.split()), validate=True)
+    except binascii.Error:
+        msg = f"a PEM block in it is damaged; {WANTED}"
+        raise ValueError(msg) from None
 
 
 def _from_der(data: bytes) -> list[x509.Certificate]:
     if not data.startswith(b"\x30"):
         return []
+    value = _first_value(data)
+    whole = value if not data[len(value) :].strip() else data
     try:
-        return [x509.load_der_x509_certificate(data)]
-    except (ValueError, UnsupportedAlgorithm):
-        return _from_pkcs7(data)
+        return [x509.load_der_x509_certificate(whole)]
+    except UNREADABLE:
+        return _from_pkcs7(whole)
 
 
 def _from_pkcs7(der: bytes) -> list[x509.Certificate]:
     try:
         return pkcs7.load_der_pkcs7_certificates(der)
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         return []
 
 
 def _certificate(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         msg = f"a certificate in it is damaged; {WANTED}"
         raise ValueError(msg) from None
 
@@ -91,21 +112,6 @@ def _first_value(der: bytes) -> bytes:
     return der[: 2 + count + int.from_bytes(der[2 : 2 + count])]
 
 
-def _what_it_is(data: bytes) -> str:
-    text = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "UTF-16 text: save it as plain text"
-    kinds = (
-        (not text, "empty"),
-        (text[:1] == b"<" and re.search(rb"<(!doctype )?html", text, re.IGNORECASE) is not None, "an HTML page, not what the CA signed"),
-        (b"CERTIFICATE REQUEST-----" in data, "the CSR itself, not the certificate"),
-        (b"PRIVATE KEY-----" in data, "a private key, which should be nowhere but on the server"),
-        (data[:1] == b"\x30" and b"\x2a\x86\x48\x86\xf7\x0d\x01\x07" in data[:64], "a PKCS#12 (PFX) container: export the certificate alone"),
-        (data[:1] == b"\x30", "DER, but no certificate"),
-    )
-    return next((name for holds, name in kinds if holds), "nothing known")
-
-
 def describe(certificate: x509.Certificate) -> Certificate:
     """What is read from one certificate.
 
@@ -114,7 +120,7 @@ def describe(certificate: x509.Certificate) -> Certificate:
     """
     try:
         return _described(certificate)
-    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm, TypeError) as error:
+    except UNREADABLE as error:
         msg = f"the certificate cannot be read: {error}"
         raise ValueError(msg) from None
 
@@ -128,7 +134,7 @@ def _described(certificate: x509.Certificate) -> Certificate:
     return Certificate(
         pem=certificate.public_bytes(serialization.Encoding.PEM).decode(),
         sha256=hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest(),
-        spki_sha256=_spki(public),
+        spki_sha256=spki_sha256_of(public),
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
         common_name=str(common[0].value) if common else "",
@@ -140,7 +146,7 @@ def _described(certificate: x509.Certificate) -> Certificate:
         key=key_type(public),
         signature_hash=certificate.signature_hash_algorithm.name if certificate.signature_hash_algorithm else "",
         is_ca=bool(constraints and constraints.ca),
-        key_usage=_usages(_extension(certificate, x509.KeyUsage)),
+        key_usage=usages(_extension(certificate, x509.KeyUsage)),
         extended_key_usage=tuple(each.dotted_string for each in extended) if extended is not None else None,
         unknown_critical=tuple(each.oid.dotted_string for each in certificate.extensions if each.critical and each.oid not in _KNOWN_EXTENSIONS),
         self_signed=certificate.issuer == certificate.subject and issued(certificate, certificate),
@@ -154,7 +160,8 @@ def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
         return None
 
 
-def _usages(usage: x509.KeyUsage | None) -> tuple[str, ...] | None:
+def usages(usage: x509.KeyUsage | None) -> tuple[str, ...] | None:
+    """`digital_signature`, `key_encipherment`, … of keyUsage; None where the extension is absent."""
     names = ("digital_signature", "key_encipherment", "key_agreement", "key_cert_sign", "crl_sign")
     return None if usage is None else tuple(name for name in names if getattr(usage, name))
 
@@ -189,18 +196,35 @@ def key_type(public: PublicKeyTypes) -> str:
 
 
 def key_type_of(public_key_pem: str) -> str:
-    """`rsa-2048`, `ec-p256`, … of a public key in PEM."""
-    return key_type(serialization.load_pem_public_key(public_key_pem.encode()))
+    """`rsa-2048`, `ec-p256`, … of a public key in PEM.
+
+    Raises:
+        ValueError: It is no public key, or one of a kind that is not known here.
+    """
+    return key_type(_public_key(public_key_pem))
 
 
-def _spki(public: PublicKeyTypes) -> str:
+def spki_sha256(public_key_pem: str) -> str:
+    """SHA-256 over the DER SubjectPublicKeyInfo of a public key in PEM, lower-case hex (RFC 7469, section 2.4).
+
+    Raises:
+        ValueError: It is no public key, or one of a kind that is not known here.
+    """
+    return spki_sha256_of(_public_key(public_key_pem))
+
+
+def spki_sha256_of(public: PublicKeyTypes) -> str:
+    """SHA-256 over the DER SubjectPublicKeyInfo of a key, lower-case hex."""
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).hexdigest()
 
 
-def spki_sha256(public_key_pem: str) -> str:
-    """SHA-256 over the DER SubjectPublicKeyInfo of a public key in PEM, lower-case hex (RFC 7469, section 2.4)."""
-    return _spki(serialization.load_pem_public_key(public_key_pem.encode()))
+def _public_key(pem: str) -> PublicKeyTypes:
+    try:
+        return serialization.load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        msg = "no public key that can be read"
+        raise ValueError(msg) from None
 
 
 def bundle_pem(chain: Sequence[Certificate]) -> str:
@@ -211,18 +235,26 @@ def bundle_pem(chain: Sequence[Certificate]) -> str:
 def order_chain(certificates: Sequence[Certificate], leaf_spki_sha256: str) -> tuple[Certificate, ...]:
     """The leaf that holds our key, then its issuers up to but without the root.
 
-    Where no certificate holds our key, the one that issued no other stands in for the leaf, so that the checks can name
-    what is wrong with it. Certificates that do not belong to the chain are left out.
+    Where no certificate holds our key, one that names itself as no other's issuer stands in for the leaf, so that the checks
+    can name what is wrong with it. Certificates that do not belong to the chain are left out: nginx would only send them.
+
+    Args:
+        certificates: At least one, in any order.
+        leaf_spki_sha256: Of our key, lower-case hex; or empty.
     """
-    parsed = {each.sha256: load(each) for each in certificates}
-    issuers = {
-        each.sha256: [other for other in certificates if other is not each and issued(parsed[other.sha256], parsed[each.sha256])]
-        for each in certificates
-    }
-    used = {issuer.sha256 for found in issuers.values() for issuer in found}
-    leaf = next((each for each in certificates if each.spki_sha256 == leaf_spki_sha256), None)
-    leaf = leaf or next((each for each in certificates if each.sha256 not in used), certificates[0])
-    chain = [leaf]
-    while step := [each for each in issuers[chain[-1].sha256] if each not in chain]:
-        chain.append(step[0])
+    issuing = {each.issuer for each in certificates if each.issuer != each.subject}
+    ours = [each for each in certificates if each.spki_sha256 == leaf_spki_sha256]
+    ends = [each for each in certificates if each.subject not in issuing]
+    chain = [max(ours, key=lambda each: each.not_before) if ours else min(ends or certificates, key=lambda each: each.is_ca)]
+    while len(chain) < LONGEST_CHAIN and (above := _issuer(chain[-1], certificates)) and above not in chain:
+        chain.append(above)
     return tuple(each for index, each in enumerate(chain) if index == 0 or not each.self_signed)
+
+
+def _issuer(certificate: Certificate, candidates: Sequence[Certificate]) -> Certificate | None:
+    """Who signed a certificate; among several of one key, a cross-signed one before the root, then the one that lasts longest."""
+    if certificate.self_signed:
+        return None
+    subject = load(certificate)
+    found = [each for each in candidates if each.subject == certificate.issuer and issued(load(each), subject)]
+    return max(found, key=lambda each: (not each.self_signed, each.not_after), default=None)

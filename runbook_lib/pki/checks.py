@@ -2,43 +2,40 @@
 
 import datetime as dt
 import ipaddress
+import re
 from collections.abc import Iterator, Sequence
 
-from cryptography.x509.oid import ExtendedKeyUsageOID
-
 from runbook_lib.models import Certificate, CertificateRequest, Check, KeyDigest, Verdict
-from runbook_lib.pki.certificates import issued, load
+from runbook_lib.pki.certificates import load, quiet
+from runbook_lib.pki.csr import FIELDS
+from runbook_lib.pki.path import CA_B, SERVER_AUTH, SOUND_HASHES, check_path, judged
 
-SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH.dotted_string
-ANY_USAGE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE.dotted_string
-STRONG_KEYS = ("rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384")
-WEAK_HASHES = ("md5", "sha1")
+STRONG_CURVES = ("ec-p256", "ec-p384")
+SHORTEST_RSA = 2048
 LONGEST_DAYS = 825
 SOON_DAYS = 30
 ASK_AGAIN = "ask the CA for another certificate for this CSR"
-CA_B = "CA/B Forum baseline requirements"
-
-
-def _check(question: str, expected: str, found: str, *, good: bool, source: str, todo: str = ASK_AGAIN, bad: Verdict = Verdict.FAIL) -> Check:  # noqa: PLR0913
-    return Check(question, expected, found, Verdict.PASS if good else bad, source, "" if good else todo)
+VALIDITY = "RFC 5280, section 4.1.2.5"
+_LOOKS_LIKE_A_NAME = re.compile(r"[A-Za-z0-9*_-]+(\.[A-Za-z0-9_-]+)+")
 
 
 def check_keys(digests: Sequence[KeyDigest]) -> tuple[Check, ...]:
     """Whether key, CSR and certificate hold one public key, for both programs that looked.
 
     Args:
-        digests: One row a file; at least one.
+        digests: One row a file; at least one. An empty digest is one that could not be taken.
     """
-    values = {each for row in digests for each in (row.server, row.here)}
-    files = ", ".join(row.file for row in digests)
-    odd = ", ".join(row.file for row in digests if {row.server, row.here} != {digests[0].server})
-    return (
-        _check(
-            f"Do {files} hold the same public key?", "one public key", odd + " differs" if odd else "one public key",
-            good=len(values) == 1, source="vendor's step 5",
-            todo="this certificate was made for another key: ask the CA for the certificate of this change's CSR",
-        ),
-    )  # fmt: skip
+    question, source = f"Do {', '.join(row.file for row in digests)} hold the same public key?", "vendor's step 5"
+    unread = [row.file for row in digests if not row.server or not row.here]
+    values = [each for row in digests for each in (row.server, row.here) if each]
+    odd = [row.file for row in digests if {row.server, row.here} - {"", values[0]}] if values else []
+    if odd:
+        return (Check(question, "one public key", f"another one in {', '.join(odd)}", Verdict.FAIL, source,
+                      "this certificate was made for another key: ask the CA for the certificate of this change's CSR"),)  # fmt: skip
+    if unread or not values:
+        return (Check(question, "one public key", f"none read from {', '.join(unread) or 'any file'}", Verdict.UNKNOWN, source,
+                      "look at the file: openssl could not read a public key from it"),)  # fmt: skip
+    return (Check(question, "one public key", "one public key", Verdict.PASS, source),)
 
 
 def check_certificate(
@@ -54,99 +51,98 @@ def check_certificate(
         names: The service addresses.
     """
     if not chain:
-        return (_check("Is there a certificate?", "a certificate", "none", good=False, source="vendor's step 4"),)
+        return (Check("Is there a certificate?", "a certificate", "none", Verdict.FAIL, "vendor's step 4", "hand in what the CA sent back"),)
     leaf = chain[0]
-    return (*_dates(leaf, request, now), *_names(leaf, request, names), *_asked(leaf, request), *_usage(leaf), *_chain(chain, trust, now))
+    return (
+        *_dates(leaf, request, now), *_names(leaf, request, names), *_subject(leaf, request),
+        *_usage(leaf), *_strength(leaf), *check_path(chain, trust, now),
+    )  # fmt: skip
 
 
 def _dates(leaf: Certificate, request: CertificateRequest | None, now: dt.datetime) -> Iterator[Check]:
     days = (leaf.not_after - now) / dt.timedelta(days=1)
     total = (leaf.not_after - leaf.not_before) / dt.timedelta(days=1)
-    source = "RFC 5280, section 4.1.2.5"
-    yield _check("Is the certificate in date?", f"from now on, at {now:%Y-%m-%d %H:%M} UTC", f"{leaf.not_before:%Y-%m-%d %H:%M} to {leaf.not_after:%Y-%m-%d %H:%M}",
-                 good=leaf.not_before <= now < leaf.not_after, source=source)  # fmt: skip
-    yield _check("Is it good for more than a month?", f"{SOON_DAYS} days or more", f"{days:.0f} days", good=days >= SOON_DAYS, source=source,
+    early = now < leaf.not_before
+    yield judged("Is the certificate in date?", f"from now on, at {now:%Y-%m-%d %H:%M} UTC", f"{leaf.not_before:%Y-%m-%d %H:%M} to {leaf.not_after:%Y-%m-%d %H:%M}",
+                 good=not early and days > 0, source=VALIDITY, todo="wait until it is valid, and compare the clocks" if early else ASK_AGAIN)  # fmt: skip
+    yield judged("Is it good for more than a month?", f"{SOON_DAYS} days or more", f"{days:.0f} days", good=days >= SOON_DAYS, source=VALIDITY,
                  bad=Verdict.WARN, todo="plan the next replacement now")  # fmt: skip
-    yield _check("Will every client accept so long a validity?", f"at most {LONGEST_DAYS} days", f"{total:.0f} days", good=total <= LONGEST_DAYS,
-                 source="Apple's requirements, private CAs too", bad=Verdict.WARN)  # fmt: skip
+    yield judged("Will every client accept so long a validity?", f"at most {LONGEST_DAYS} days", f"{total:.0f} days", good=total <= LONGEST_DAYS,
+                 source="Apple's requirements, private CAs too", bad=Verdict.WARN, todo=f"ask for {LONGEST_DAYS} days or less next time")  # fmt: skip
     if request and request.validity_days:
-        yield _check("Did the CA give the validity asked for?", f"{request.validity_days} days", f"{total:.0f} days",
+        yield judged("Did the CA give the validity asked for?", f"{request.validity_days} days", f"{total:.0f} days",
                      good=total >= request.validity_days - 1, source="the request", bad=Verdict.WARN, todo="nothing, if the CA's policy is known")  # fmt: skip
 
 
 def _names(leaf: Certificate, request: CertificateRequest | None, names: Sequence[str]) -> Iterator[Check]:
     missing = [name for name in names if not verify_name(leaf, name)]
-    yield _check("Does the certificate name every service address?", ", ".join(names), "missing: " + ", ".join(missing) if missing else "all of them",
-                 good=not missing, source="RFC 9525, section 6", todo=f"{ASK_AGAIN}, with a SAN that has them all")  # fmt: skip
+    yield judged("Does the certificate name every service address?", ", ".join(names) or "a SAN",
+                 "missing: " + ", ".join(missing) if missing else "all of them" if leaf.san else "no SAN",
+                 good=bool(leaf.san) and not missing, source="RFC 9525, section 6", todo=f"{ASK_AGAIN}, with a SAN that has them all")  # fmt: skip
     if request:
         asked, found = set(map(str.lower, request.san)), set(map(str.lower, leaf.san))
         lost, extra = sorted(asked - found), sorted(found - asked)
-        yield _check("Has it every name that was asked for?", " ".join(request.san), "missing: " + " ".join(lost) if lost else "all of them",
+        yield judged("Has it every name that was asked for?", " ".join(request.san), "missing: " + " ".join(lost) if lost else "all of them",
                      good=not lost, source="RFC 5280, section 4.2.1.6", todo=f"{ASK_AGAIN}, with the SAN of the CSR")  # fmt: skip
-        yield _check("Has it no name that was not asked for?", "none", " ".join(extra) or "none", good=not extra, source="the request",
+        yield judged("Has it no name that was not asked for?", "none", " ".join(extra) or "none", good=not extra, source="the request",
                      bad=Verdict.WARN, todo="make sure that these names are yours")  # fmt: skip
-    own = verify_name(leaf, leaf.common_name)
-    yield _check("Does the common name stand in the SAN too?", leaf.common_name or "a common name", "yes" if own else "no", good=own,
-                 source=CA_B, bad=Verdict.WARN, todo="browsers look at the SAN alone")  # fmt: skip
+    if leaf.common_name:
+        own = verify_name(leaf, leaf.common_name)
+        bad = Verdict.FAIL if _LOOKS_LIKE_A_NAME.fullmatch(leaf.common_name) else Verdict.WARN
+        yield judged("Does the common name stand in the SAN too?", leaf.common_name, "yes" if own else "no", good=own, source=CA_B, bad=bad,
+                     todo="clients look at the SAN alone: give the common name in san too")  # fmt: skip
 
 
-def _asked(leaf: Certificate, request: CertificateRequest | None) -> Iterator[Check]:
+def _subject(leaf: Certificate, request: CertificateRequest | None) -> Iterator[Check]:
     if request is None:
         return
-    wanted = request.subject
-    yield _check("Is the common name the one asked for?", wanted.common_name, leaf.common_name or "none",
-                 good=leaf.common_name == wanted.common_name, source="vendor's step 7", bad=Verdict.WARN)  # fmt: skip
-    if wanted.organizational_unit:
-        found = ", ".join(leaf.organizational_units) or "dropped by the CA"
-        yield _check("Is the organizational unit the one asked for?", wanted.organizational_unit, found,
-                     good=wanted.organizational_unit in leaf.organizational_units, source=CA_B, bad=Verdict.WARN, todo="nothing: public CAs drop it")  # fmt: skip
+    with quiet():
+        subject = load(leaf).subject
+    found = {name: [str(each.value) for each in subject.get_attributes_for_oid(oid)] for _, name, oid, _ in FIELDS}
+    yield judged("Is the common name the one asked for?", request.subject.common_name, ", ".join(found["common_name"]) or "none",
+                 good=found["common_name"] == [request.subject.common_name], source="vendor's step 7", bad=Verdict.WARN,
+                 todo="make sure that the CA's policy does this, and that this is the certificate for this server")  # fmt: skip
+    asked = {name: getattr(request.subject, name) for name in found if name != "common_name" and getattr(request.subject, name)}
+    other = [f"{name}: {', '.join(found[name]) or 'dropped'}" for name, value in asked.items() if value not in found[name]]
+    if asked:
+        yield judged("Is the rest of the subject as asked?", ", ".join(f"{name}: {value}" for name, value in asked.items()), ", ".join(other) or "as asked",
+                     good=not other, source="the request", bad=Verdict.WARN, todo="nothing: CAs write the subject by their own policy")  # fmt: skip
 
 
 def _usage(leaf: Certificate) -> Iterator[Check]:
     extended, usage = leaf.extended_key_usage, leaf.key_usage
-    serves = extended is not None and (SERVER_AUTH in extended or ANY_USAGE in extended)
-    yield _check("May it be used for a TLS server?", "serverAuth", "serverAuth" if serves else "no EKU" if extended is None else ", ".join(extended),
-                 good=serves, source="RFC 5280, section 4.2.1.12", bad=Verdict.WARN if extended is None else Verdict.FAIL)  # fmt: skip
+    serves = extended is not None and SERVER_AUTH in extended
+    yield judged("May it be used for a TLS server?", "serverAuth", "serverAuth" if serves else "no EKU" if extended is None else ", ".join(extended),
+                 good=serves, source="RFC 5280, section 4.2.1.12", bad=Verdict.WARN if extended is None else Verdict.FAIL, todo=ASK_AGAIN)  # fmt: skip
     signs = usage is None or "digital_signature" in usage
-    yield _check("May its key sign a handshake?", "digitalSignature", "yes" if signs else ", ".join(usage or ()), good=signs, source="RFC 8446, section 4.4.2.2")
-    yield _check("Is its key strong enough?", "RSA 2048 or more, P-256 or P-384", leaf.key,
-                 good=leaf.key in STRONG_KEYS or (leaf.key.startswith("rsa-") and int(leaf.key[4:]) > 2048), source=CA_B)  # fmt: skip  # noqa: PLR2004
-    yield _check("Is its signature made with a sound hash?", "SHA-2", leaf.signature_hash or "none of its own", good=leaf.signature_hash not in WEAK_HASHES, source=CA_B)
-    yield _check("Is it a server's certificate and no CA's?", "CA:FALSE", "CA:TRUE" if leaf.is_ca else "CA:FALSE", good=not leaf.is_ca,
-                 source="RFC 5280, section 4.2.1.9", bad=Verdict.WARN)  # fmt: skip
-    yield _check("Has it no critical extension that clients do not know?", "none", ", ".join(leaf.unknown_critical) or "none",
-                 good=not leaf.unknown_critical, source="RFC 5280, section 4.2")  # fmt: skip
+    yield judged("May its key sign a handshake?", "digitalSignature", "yes" if signs else ", ".join(usage or ()) or "no usage at all",
+                 good=signs, source="RFC 8446, section 4.4.2.2", todo=f"{ASK_AGAIN}, with digitalSignature in its key usage")  # fmt: skip
+    yield judged("Is it a server's certificate and no CA's?", "CA:FALSE", "CA:TRUE" if leaf.is_ca else "CA:FALSE", good=not leaf.is_ca,
+                 source="RFC 5280, section 4.2.1.9", bad=Verdict.WARN, todo=ASK_AGAIN)  # fmt: skip
+    yield judged("Has it no critical extension that clients do not know?", "none", ", ".join(leaf.unknown_critical) or "none",
+                 good=not leaf.unknown_critical, source="RFC 5280, section 4.2", todo=ASK_AGAIN)  # fmt: skip
 
 
-def _chain(chain: Sequence[Certificate], trust: Sequence[Certificate], now: dt.datetime) -> Iterator[Check]:
-    question = "Does the chain lead to a trusted CA?"
-    leaf, top = chain[0], chain[-1]
-    if not trust:
-        if leaf.self_signed:
-            yield Check(question, "a CA that clients trust", "self-signed", Verdict.WARN, CA_B, "every browser will warn: have it signed by a CA as soon as you can")
-        else:
-            yield Check(question, "ca_file", "no ca_file given", Verdict.UNKNOWN, "RFC 5280, section 6", "give the CA's root as ca_file")
-        return
-    anchors = [each for each in trust if each.sha256 == top.sha256 or issued(load(each), load(top))]
-    weak = [each.subject for each in chain[1:] if not _may_issue(each, now)]
-    found = top.issuer + " is not in ca_file" if not anchors else ", ".join(weak) + " may not issue certificates now" if weak else anchors[0].subject
-    yield _check(question, "an anchor of ca_file", found, good=bool(anchors) and not weak, source="RFC 5280, section 6",
-                 todo="hand in the certificate with its intermediates, and the right root as ca_file")  # fmt: skip
-
-
-def _may_issue(certificate: Certificate, now: dt.datetime) -> bool:
-    usage = certificate.key_usage
-    return certificate.is_ca and certificate.not_before <= now < certificate.not_after and (usage is None or "key_cert_sign" in usage)
+def _strength(leaf: Certificate) -> Iterator[Check]:
+    kind, _, size = leaf.key.partition("-")
+    yield judged("Is its key strong enough?", f"RSA {SHORTEST_RSA} or more, P-256 or P-384", leaf.key,
+                 good=leaf.key in STRONG_CURVES or (kind == "rsa" and int(size) >= SHORTEST_RSA), source=CA_B,
+                 todo="begin anew with change_id=new and another key_type")  # fmt: skip
+    yield judged("Is its signature made with a sound hash?", "SHA-2", leaf.signature_hash or "none of its own",
+                 good=leaf.signature_hash in SOUND_HASHES, source=CA_B, bad=Verdict.FAIL if leaf.signature_hash else Verdict.WARN, todo=ASK_AGAIN)  # fmt: skip
 
 
 def verify_name(certificate: Certificate, name: str) -> bool:
-    """Whether a client that asks for this name or address accepts the certificate for it (RFC 9525, section 6)."""
+    """Whether a client that asks for this name or address accepts the certificate for it (RFC 9525, section 6).
+
+    A wildcard stands for the whole left-most label alone, and only over two labels or more, as browsers and OpenSSL want it.
+    """
+    bare = name.removeprefix("[").removesuffix("]")
     try:
-        return f"IP:{ipaddress.ip_address(name)}" in certificate.san
+        return f"IP:{ipaddress.ip_address(bare)}" in certificate.san
     except ValueError:
         pass
-    wanted = name.lower().rstrip(".")
+    wanted = name.lower().removesuffix(".")
     patterns = [entry[4:].lower() for entry in certificate.san if entry.startswith("DNS:")]
-    _, dot, parent = wanted.partition(".")
-    return bool(wanted) and (wanted in patterns or (bool(dot) and f"*.{parent}" in patterns))
-
+    label, _, parent = wanted.partition(".")
+    return bool(label) and (wanted in patterns or ("." in parent and f"*.{parent}" in patterns))

@@ -2,18 +2,20 @@
 
 import asyncio
 import contextlib
+import hashlib
 import http.client
 import io
 import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from runbook_lib.models import Served
 
+T = TypeVar("T")
 LARGEST_BODY = 1 << 20
 PROBE_LIMIT_S = 0.5
 INTERVAL_S = 0.02
@@ -40,7 +42,10 @@ Opener = Callable[[], Awaitable[tuple[Reader, Writer]]]
 
 
 def _context() -> ssl.SSLContext:
-    """One bare context for all probes: reading the system's trust store would cost 25 ms each and judge nothing."""
+    """One bare context for all probes: reading the system's trust store would cost 25 ms each and judge nothing.
+
+    Protocols and ciphers are those that OpenSSL allows by default, as a browser of today would.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -51,33 +56,33 @@ _CONTEXT = _context()
 
 
 def tcp_opener(host: str, port: int) -> Opener:
-    """Opens TCP connections to a name, an IPv4 or an IPv6 address."""
-    return lambda: asyncio.open_connection(host.strip("[]"), port)
+    """Opens TCP connections to a name, an IPv4 or an IPv6 address, the latter with brackets or without."""
+    return lambda: asyncio.open_connection(_bare(host), port)
+
+
+def _bare(host: str) -> str:
+    return host.removeprefix("[").removesuffix("]")
 
 
 class _Tls:
     """One TLS connection over a pair of streams."""
 
-    def __init__(self, reader: Reader, writer: Writer, server_name: str) -> None:
+    def __init__(self, reader: Reader, writer: Writer, server_name: str | None) -> None:
         self._reader, self._writer = reader, writer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.object = _CONTEXT.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
 
-    async def step(self, action: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the action gives
+    async def step(self, action: Callable[[], T]) -> T:
         """Does an action of the TLS object, moving bytes until it is done."""
         while True:
             try:
-                result = action()
+                return action()
             except ssl.SSLWantReadError:
                 self._flush()
-                data = await self._reader.read(65536)
-                if data:
+                if data := await self._reader.read(65536):
                     self._incoming.write(data)
                 else:
                     self._incoming.write_eof()
-            else:
-                self._flush()
-                return result
             finally:
                 self._flush()
 
@@ -87,19 +92,19 @@ class _Tls:
 
 
 def _server_name(name: str) -> str | None:
-    """The name for SNI; none for an address (RFC 6066, section 3)."""
+    """The name for SNI, without the root's dot; none for an address (RFC 6066, section 3)."""
     try:
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(_bare(name))
     except ValueError:
-        return name
+        return name.removesuffix(".") or None
     return None
 
 
 @contextlib.asynccontextmanager
-async def _connected(opener: Opener, server_name: str) -> "Any":  # noqa: ANN401
+async def _connected(opener: Opener, server_name: str) -> AsyncIterator[_Tls]:
     reader, writer = await opener()
     try:
-        connection = _Tls(reader, writer, _server_name(server_name))  # type: ignore[arg-type]
+        connection = _Tls(reader, writer, _server_name(server_name))
         await connection.step(connection.object.do_handshake)
         yield connection
     finally:
@@ -129,12 +134,24 @@ async def handshake(opener: Opener, *, address: str, vantage: str, server_name: 
             return Served(address, vantage, _chain(connection.object), connection.object.version() or "")
     except TimeoutError:
         return Served(address, vantage, error=f"no answer in {time_limit_s:g} s")
-    except ssl.SSLError as error:
-        return Served(address, vantage, error=f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}")
-    except socket.gaierror:
-        return Served(address, vantage, error="the name is not known here")
     except Exception as error:  # noqa: BLE001 - asyncssh's refusals have no common base with the socket's
-        return Served(address, vantage, error=str(error) or type(error).__name__)
+        return Served(address, vantage, error=_why(error))
+
+
+def _why(error: Exception) -> str:
+    """Why there was no handshake, in an operator's words."""
+    match error:
+        case ssl.SSLError():
+            return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
+        case socket.gaierror():
+            return "the name is not known here"
+        case ConnectionRefusedError():
+            return "the connection was refused: nothing listens there"
+        case ConnectionResetError() | BrokenPipeError():
+            return "the connection was closed before the handshake was done"
+        case UnicodeError():
+            return "the name cannot be sent as a server name"
+    return str(error) or type(error).__name__
 
 
 class _Answer(io.BytesIO):
@@ -150,21 +167,27 @@ async def http_get(opener: Opener, *, host: str, path: str, server_name: str, ti
     Raises:
         OSError, ValueError, TimeoutError: There was no answer, or no HTTP in it.
     """
+    authority = f"[{_bare(host)}]" if ":" in host else host
+    request = f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     try:
         async with asyncio.timeout(time_limit_s), _connected(opener, server_name) as connection:
-            authority = f"[{host}]" if ":" in host else host
-            request = f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-            await connection.step(lambda: connection.object.write(request.encode()))
+            await connection.step(lambda: connection.object.write(request.encode("ascii")))
             received = await _rest(connection)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, ValueError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as above
         raise OSError(str(error)) from None
+    return _parsed(received)
+
+
+def _parsed(received: bytes) -> tuple[int, bytes]:
     response = http.client.HTTPResponse(_Answer(received))  # type: ignore[arg-type]
     try:
         response.begin()
         return response.status, response.read(LARGEST_BODY)
     except http.client.HTTPException as error:
+        if isinstance(error, http.client.IncompleteRead) and len(received) > LARGEST_BODY:
+            return response.status, error.partial
         msg = f"no HTTP: {type(error).__name__}"
         raise ValueError(msg) from None
 
@@ -189,44 +212,47 @@ class OutageMeter:
     Attributes:
         opener: How to get there.
         server_name: The name sent as SNI.
-        samples: Seconds since the start and whether the server answered, a pair a probe.
+        samples: Seconds since the start at which a probe ended, and the leaf's SHA-256 (lower-case hex), empty where none answered.
     """
 
     opener: Opener
     server_name: str
-    samples: list[tuple[float, bool]] = field(default_factory=list)
+    samples: list[tuple[float, str]] = field(default_factory=list)
+    _begun: float = 0.0
     _task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._probe())
+        self._begun = time.monotonic()
+        self._task = asyncio.create_task(self._probe_on())
         return self
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(self, kind: object, *error: object) -> None:
         if self._task:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # wait() and not await: a cancellation of our own must not be taken for the task's.
+            await asyncio.wait({self._task})
+        if kind is None and self.samples and not self.samples[-1][1]:
+            await self._probe()
+
+    async def _probe_on(self) -> None:
+        while True:
+            await self._probe()
+            await asyncio.sleep(INTERVAL_S)
 
     async def _probe(self) -> None:
-        begun = time.monotonic()
-        while True:
-            seen = await handshake(self.opener, address="", vantage="", server_name=self.server_name, time_limit_s=PROBE_LIMIT_S)
-            self.samples.append((time.monotonic() - begun, bool(seen.chain)))
-            await asyncio.sleep(INTERVAL_S)
+        seen = await handshake(self.opener, address="", vantage="", server_name=self.server_name, time_limit_s=PROBE_LIMIT_S)
+        leaf = hashlib.sha256(ssl.PEM_cert_to_DER_cert(seen.chain[0])).hexdigest() if seen.chain else ""
+        self.samples.append((time.monotonic() - self._begun, leaf))
 
     @property
     def outage_ms(self) -> float | None:
         """Milliseconds of the longest time without an answer; 0 when none failed, None when none answered."""
-        if not any(answered for _, answered in self.samples):
+        if not any(leaf for _, leaf in self.samples):
             return None
-        longest, last = 0.0, 0.0
-        failed = False
-        for at, answered in self.samples:
-            if answered:
-                longest = max(longest, at - last) if failed else longest
+        longest, last, failed = 0.0, 0.0, False
+        for at, leaf in self.samples:
+            failed = failed or not leaf
+            longest = max(longest, at - last) if failed else longest
+            if leaf:
                 last, failed = at, False
-            else:
-                failed = True
-        if failed:
-            longest = max(longest, self.samples[-1][0] - last)
         return longest * 1000

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from runbook_lib.errors import UnusableParameters
 from runbook_lib.models import Fault
 from runbook_lib.parameters import Secret
+from runbook_lib.pki.certificates import LARGEST, order_chain, read_certificates, spki_sha256_of
 from runbook_lib.secrets import HOW_TO_WRITE, REFERENCE
 from runbook_lib.signers.base import Signer
 from runbook_lib.signers.local_ca import LocalCa
@@ -28,11 +30,17 @@ class NoOptions(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def _no_key_itself(text: str) -> str:
+    if "-----" in text or "\n" in text:
+        raise PydanticCustomError("fault", "is a key in clear", {"write": f"the path of an encrypted PEM key, or {HOW_TO_WRITE}"})
+    return text
+
+
 class LocalCaOptions(NoOptions):
     """The options of `local-ca`."""
 
-    ca_certificate: Annotated[str, Field(min_length=1, description="path of the CA's certificate, PEM")]
-    ca_key: Annotated[str, Field(min_length=1, description="path of an encrypted PEM key, or a secret reference to one")]
+    ca_certificate: Annotated[str, Field(min_length=1, description="path of the CA's certificate; intermediates above it may follow")]
+    ca_key: Annotated[str, AfterValidator(_no_key_itself), Field(min_length=1, description="path of an encrypted PEM key, or a secret reference to one")]
     ca_key_password: Annotated[Secret, Field(description="secret reference to the key's passphrase")] = ""
 
 
@@ -84,29 +92,41 @@ def make_signer(
 def _local_ca(options: LocalCaOptions, resolve: Callable[[str, str], str], base: Path) -> Signer:
     field = "signer_options.ca_certificate"
     try:
-        ca = x509.load_pem_x509_certificate((base / Path(options.ca_certificate).expanduser()).read_bytes())
-        if not ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
-            raise ValueError("is no CA's certificate")  # noqa: EM101, TRY003, TRY301 - made a fault below
+        known = read_certificates(_bytes(base / Path(options.ca_certificate).expanduser()))
         field = "signer_options.ca_key"
-        return LocalCa(ca, _ca_key(options, resolve, base))
+        key = _ca_key(options, resolve, base)
+        ours = spki_sha256_of(key.public_key())
+        chain = order_chain(known, ours)
+        field = "signer_options.ca_certificate" if chain[0].spki_sha256 == ours else field
+        return LocalCa(chain, key)
     except OSError as error:
         raise UnusableParameters([Fault(field, f"cannot be read: {error.strerror}", "the path of an existing file")]) from None
-    except (ValueError, TypeError, x509.ExtensionNotFound) as error:
-        wrong = str(error) if str(error).startswith(("is ", "belongs ", "needs ")) else "cannot be used: wrong passphrase, or no such PEM"
-        raise UnusableParameters([Fault(field, wrong, "the CA's certificate, and the key that belongs to it")]) from None
+    except ValueError as error:
+        raise UnusableParameters([Fault(field, str(error), "the CA's certificate, and the key that belongs to it")]) from None
+
+
+def _bytes(path: Path) -> bytes:
+    with path.open("rb") as opened:
+        return opened.read(LARGEST + 1)
 
 
 def _ca_key(options: LocalCaOptions, resolve: Callable[[str, str], str], base: Path) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+    """The CA's key; what is raised never holds a part of it or of its passphrase."""
     by_reference = REFERENCE.fullmatch(options.ca_key) is not None
-    pem = resolve("ca_key", options.ca_key).encode() if by_reference else (base / Path(options.ca_key).expanduser()).read_bytes()
-    if not by_reference and b"ENCRYPTED" not in pem:
-        msg = f"is a file with a key in clear: encrypt it, or give it as {HOW_TO_WRITE}"
-        raise ValueError(msg)
+    pem = resolve("ca_key", options.ca_key).encode() if by_reference else _bytes(base / Path(options.ca_key).expanduser())
     password = resolve("ca_key_password", options.ca_key_password).encode() if options.ca_key_password else None
-    if b"ENCRYPTED" in pem and not password:
+    encrypted = b"ENCRYPTED" in pem
+    if not by_reference and not encrypted:
+        msg = f"is a file without an encrypted PEM key: encrypt it, or give it as {HOW_TO_WRITE}"
+        raise ValueError(msg)
+    if encrypted and not password:
         msg = "needs ca_key_password"
         raise ValueError(msg)
-    key = serialization.load_pem_private_key(pem, password if b"ENCRYPTED" in pem else None)
+    try:
+        key = serialization.load_pem_private_key(pem, password if encrypted else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        msg = "cannot be used: wrong ca_key_password, or no PEM key"
+        raise ValueError(msg) from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         msg = "is neither an RSA nor an EC key"
         raise ValueError(msg)  # noqa: TRY004 - made a fault by the caller

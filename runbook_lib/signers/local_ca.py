@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -10,19 +11,22 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from runbook_lib.errors import SigningRefused
-from runbook_lib.models import CertificateRequest, Command
+from runbook_lib.models import Certificate, CertificateRequest, Command
+from runbook_lib.pki.certificates import bundle_pem, key_type, load
 from runbook_lib.pki.csr import subject_of
+from runbook_lib.pki.foreign import UNREADABLE
 
 DAYS = 365
 BACKDATED = dt.timedelta(minutes=5)
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 class LocalCa:
     """Signs here with the CA's own key.
 
     Args:
-        ca: The CA's certificate.
-        key: Its private key.
+        chain: The CA's certificate, then the intermediates above it; the root only where it signs by itself.
+        key: The CA's private key.
 
     Raises:
         ValueError: The two do not belong together, or the certificate is no CA's.
@@ -30,33 +34,39 @@ class LocalCa:
 
     name = "local-ca"
 
-    def __init__(self, ca: x509.Certificate, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> None:
-        if ca.public_key() != key.public_key():
+    def __init__(self, chain: Sequence[Certificate], key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> None:
+        self._chain, self._ca, self._key = tuple(chain), load(chain[0]), key
+        usage = chain[0].key_usage
+        if not chain[0].is_ca or (usage is not None and "key_cert_sign" not in usage):
+            msg = "is no CA's certificate: it may not sign others"
+            raise ValueError(msg)
+        if self._ca.public_key() != key.public_key():
             msg = "belongs to another certificate than ca_certificate"
             raise ValueError(msg)
-        self._ca, self._key = ca, key
 
     def commands(self, request: CertificateRequest, folder: str) -> tuple[Command, ...]:  # noqa: ARG002
         """Nothing is run on the server."""
         return ()
 
     async def sign(self, csr_pem: str, request: CertificateRequest, now: dt.datetime) -> bytes | None:
-        """The leaf, and the CA's certificate where that is an intermediate.
+        """The leaf, and the CA's certificate with what is above it where the CA is no root.
+
+        The leaf ends with the CA's own certificate where that comes first.
 
         Raises:
-            SigningRefused: The CSR is not signed by its own key, or the CA may not sign now.
+            SigningRefused: The CSR is not signed by its own key, or is for another kind of key, or the CA may not sign now.
         """
-        csr = x509.load_pem_x509_csr(csr_pem.encode())
-        if not csr.is_signature_valid:
-            raise SigningRefused("the CSR is not signed by its own key", todo="run again with change_id=new")
         if not self._ca.not_valid_before_utc <= now < self._ca.not_valid_after_utc:
             raise SigningRefused("the CA's own certificate is not in date", todo="renew the CA, or use another signer")
-        leaf = self._builder(csr, request, now).sign(self._key, hashes.SHA256())
-        root = self._ca.issuer == self._ca.subject
-        return leaf.public_bytes(Encoding.PEM) + (b"" if root else self._ca.public_bytes(Encoding.PEM))
+        try:
+            public = _public_key(csr_pem, request)
+            leaf = self._builder(public, request, now).sign(self._key, hashes.SHA256())
+        except UNREADABLE as error:
+            raise SigningRefused("the local CA cannot sign this request", why=str(error), todo="run again with change_id=new") from None
+        above = () if self._chain[0].self_signed else self._chain
+        return leaf.public_bytes(Encoding.PEM) + bundle_pem(above).encode()
 
-    def _builder(self, csr: x509.CertificateSigningRequest, request: CertificateRequest, now: dt.datetime) -> x509.CertificateBuilder:
-        public = csr.public_key()
+    def _builder(self, public: PublicKey, request: CertificateRequest, now: dt.datetime) -> x509.CertificateBuilder:
         until = min(now + dt.timedelta(days=request.validity_days or DAYS), self._ca.not_valid_after_utc)
         builder = (
             x509.CertificateBuilder()
@@ -64,7 +74,7 @@ class LocalCa:
             .issuer_name(self._ca.subject)
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(max(now - BACKDATED, self._ca.not_valid_before_utc))
+            .not_valid_before(max(now - BACKDATED, self._ca.not_valid_before_utc))  # clocks differ
             .not_valid_after(until)
         )
         extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (
@@ -86,6 +96,19 @@ class LocalCa:
         except x509.ExtensionNotFound:
             return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
+
+def _public_key(csr_pem: str, request: CertificateRequest) -> PublicKey:
+    """All that is taken from a CSR: its public key, proven to be its sender's."""
+    csr = x509.load_pem_x509_csr(csr_pem.encode())
+    if not csr.is_signature_valid:
+        msg = "the CSR is not signed by its own key"
+        raise ValueError(msg)
+    public = csr.public_key()
+    if key_type(public) != request.key_type or not isinstance(public, PublicKey):
+        msg = f"its key is {key_type(public)}, and {request.key_type} was asked for"
+        raise ValueError(msg)
+    return public
 
 
 def _name(entry: str) -> x509.GeneralName:

@@ -3,7 +3,9 @@
 import datetime as dt
 from pathlib import Path
 
+from runbook_lib.errors import SigningRefused
 from runbook_lib.models import CertificateRequest, Command
+from runbook_lib.pki.certificates import LARGEST
 
 
 class Manual:
@@ -19,5 +21,19 @@ class Manual:
         return ()
 
     async def sign(self, csr_pem: str, request: CertificateRequest, now: dt.datetime) -> bytes | None:  # noqa: ARG002
-        """What the CA handed back, or None while there is no such file."""
-        return self._file.read_bytes() if self._file and self._file.exists() else None
+        """What the CA handed back, or None while there is no such file.
+
+        Raises:
+            SigningRefused: What is there is no file that can be read.
+        """
+        if self._file is None:
+            return None
+        try:
+            if not self._file.exists():
+                return None
+            if not self._file.is_file():
+                raise SigningRefused(f"certificate_file {self._file} is no regular file", todo="name the file that the CA handed back")
+            with self._file.open("rb") as opened:
+                return opened.read(LARGEST + 1)
+        except OSError as error:
+            raise SigningRefused(f"certificate_file {self._file} cannot be read", why=error.strerror or "", todo="make it readable") from None
