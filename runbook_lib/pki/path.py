@@ -88,10 +88,12 @@ def _trusted(chain: Sequence[Certificate], trust: Sequence[Certificate], now: dt
 
 
 def _anchors(chain: Sequence[Certificate], trust: Sequence[Certificate]) -> list[Certificate]:
-    """The anchors that the end of a chain was signed by, and those that are in the chain itself."""
-    top = chain[-1]
-    above = [each for each in trust if each.sha256 != top.sha256 and each.subject == top.issuer and issued(load(each), load(top))]
-    return above + [each for each in trust if each in chain[1:]]
+    """The anchors that signed a certificate of the chain, and those that are in the chain themselves."""
+    return [each for each in trust if each in chain[1:] or any(_signed(each, below) for below in chain)]
+
+
+def _signed(upper: Certificate, lower: Certificate) -> bool:
+    return upper.subject == lower.issuer and upper.sha256 != lower.sha256 and issued(load(upper), load(lower))
 
 
 def _refusal(chain: Sequence[Certificate], anchors: Sequence[Certificate], now: dt.datetime) -> str:
