@@ -180,21 +180,38 @@ async def http_get(opener: Opener, *, host: str, path: str, server_name: str, ti
     return _parsed(received)
 
 
-def _parsed(received: bytes) -> tuple[int, bytes]:
-    response = http.client.HTTPResponse(_Answer(received))  # type: ignore[arg-type]
+def _response(received: bytes) -> http.client.HTTPResponse:
+    return http.client.HTTPResponse(_Answer(received))  # type: ignore[arg-type]
+
+
+def _is_whole(received: bytes) -> bool:
+    """Whether an answer has come to its end; one that marks none ends with the connection."""
+    response = _response(received)
     try:
         response.begin()
-        return response.status, response.read(LARGEST_BODY)
+        marked = response.length is not None or response.chunked
+        response.read()
+    except (http.client.HTTPException, ValueError):
+        return False
+    return marked
+
+
+def _parsed(received: bytes) -> tuple[int, bytes]:
+    response = _response(received)
+    try:
+        response.begin()
+        return response.status, response.read()[:LARGEST_BODY]
     except http.client.HTTPException as error:
         if isinstance(error, http.client.IncompleteRead) and len(received) > LARGEST_BODY:
-            return response.status, error.partial
+            return response.status, error.partial[:LARGEST_BODY]
         msg = f"no HTTP: {type(error).__name__}"
         raise ValueError(msg) from None
 
 
 async def _rest(connection: _Tls) -> bytes:
+    """What is answered, to its end: some servers keep the connection open although they were asked to close it."""
     received = bytearray()
-    while len(received) <= LARGEST_BODY:
+    while len(received) <= LARGEST_BODY and not _is_whole(bytes(received)):
         try:
             chunk = await connection.step(lambda: connection.object.read(65536))
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
