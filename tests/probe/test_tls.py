@@ -232,11 +232,11 @@ def says_and_stays(answer: bytes) -> Talk:
     return talk
 
 
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n{\"a\": \r\n2\r\n1}\r\n0\r\n\r\n"
+CHUNKED = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n{"a": \r\n2\r\n1}\r\n0\r\n\r\n'
 ANSWERS = {
-    "with a length": (b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{\"a\": 1}", (200, b'{"a": 1}')),
-    "without a length": (b"HTTP/1.1 200 OK\r\n\r\n{\"a\": 1}", (200, b'{"a": 1}')),
-    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\n{\"a\": 1}", (200, b'{"a": 1}')),
+    "with a length": (b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}', (200, b'{"a": 1}')),
+    "without a length": (b'HTTP/1.1 200 OK\r\n\r\n{"a": 1}', (200, b'{"a": 1}')),
+    "HTTP/1.0": (b'HTTP/1.0 200 OK\r\n\r\n{"a": 1}', (200, b'{"a": 1}')),
     "chunked": (CHUNKED, (200, b'{"a": 1}')),
     "unavailable": (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nwait", (503, b"wait")),
     "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", (204, b"")),

@@ -274,7 +274,7 @@ def test_self_signed_serial_numbers_differ(folder: Path) -> None:
 @pytest.mark.parametrize("entry", ["DNS:a\nbasicConstraints = CA:TRUE", "DNS:a, DNS:evil", "email:copy", "DNS:$ENV::HOME"])
 def test_self_signed_extensions_cannot_be_injected(entry: str) -> None:
     """A SAN entry that is more than a name is refused before anything is run."""
-    with pytest.raises(ValueError, match="^san "):
+    with pytest.raises(ValueError, match=r"^san "):
         make_signer("self-signed", {}, None, lambda *_: "", Path()).commands(replace(REQUEST, san=(entry,)), "/folder")
 
 
