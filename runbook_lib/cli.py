@@ -82,36 +82,28 @@ def plan(**given: Any) -> None:  # noqa: ANN401 - click's options
 @parameters
 def request(**given: Any) -> None:  # noqa: ANN401
     """Steps 1 to 4: back up, make key and CSR, hand the CSR to the signer. Touches only state_dir."""
-    _end(*_heard(lambda: _run("request", _usable("request", given))))
+    _end(*_heard(lambda: _run(_usable("request", given), "request")))
 
 
 @main.command()
 @parameters
 def install(**given: Any) -> None:  # noqa: ANN401
     """Steps 5 to 7: compare, install with the guard armed, confirm."""
-    _end(*_heard(lambda: _run("install", _usable("install", given))))
+    _end(*_heard(lambda: _run(_usable("install", given), "install")))
 
 
 @main.command()
 @parameters
 def restore(**given: Any) -> None:  # noqa: ANN401
     """Put a recorded pair back: the one before change_id (empty: the last confirmed change), or pair=installed."""
-    _end(*_heard(lambda: _run("restore", _usable("restore", given))))
+    _end(*_heard(lambda: _run(_usable("restore", given), "restore")))
 
 
 @main.command()
 @parameters
 def replace(**given: Any) -> None:  # noqa: ANN401
     """Request, then install when the signer has answered; waits for nobody."""
-
-    def both() -> tuple[Outcome, Path | None]:
-        values = _usable("request", given)
-        outcome, record = _run("request", values, next_kind="install")
-        if outcome is not Outcome.DONE or record is None:
-            return outcome, record
-        return _run("install", values | {"change_id": record.name})
-
-    _end(*_heard(both))
+    _end(*_heard(lambda: _run(_usable("request", given), "request", "install")))
 
 
 @main.command()
@@ -242,13 +234,20 @@ async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
         await change.close()
 
 
-def _run(kind: str, values: Mapping[str, object], *, next_kind: str = "") -> tuple[Outcome, Path | None]:
-    """Runs one notebook headless and shows its events as they happen."""
-    from runbook_lib.jupyter.headless import run_notebook  # noqa: PLC0415 - papermill is slow to import
+def _run(values: Mapping[str, object], *kinds: str) -> tuple[Outcome, Path | None]:
+    """Runs notebooks headless, the next one only when the one before is done, and shows their events as they happen."""
+    from runbook_lib.jupyter.headless import Runner  # noqa: PLC0415
 
-    result = run_notebook(NOTEBOOKS[kind], dict(values), on_event=_show)
-    if result.error:
-        click.echo(result.error, err=True)
+    folder = _base() / "notebooks"
+    with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], _show) as runner:
+        chosen = dict(values)
+        for _ in kinds:
+            result = runner.run(chosen)
+            if result.error:
+                click.echo(result.error, err=True)
+            if result.outcome is not Outcome.DONE or result.record is None:
+                break
+            chosen["change_id"] = result.record.name
     return result.outcome, result.record
 
 

@@ -348,6 +348,6 @@ def read_yaml(text: str, *, name: str) -> dict[str, object]:
 
 
 def project_folder(start: Path) -> Path:
-    """The nearest folder upwards that holds `notebooks/` and `parameters/`; `start` itself where there is none."""
-    candidates = (start, *start.parents)
+    """The nearest folder upwards that holds `notebooks/` and `parameters/`; where there is none, the checkout this runs from."""
+    candidates = (start, *start.parents, Path(__file__).parents[1])
     return next((each for each in candidates if (each / "notebooks").is_dir() and (each / "parameters").is_dir()), start)

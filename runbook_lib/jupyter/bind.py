@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from runbook_lib.audit import Audit, audit
 from runbook_lib.change import Change, new_change_id, open_change
-from runbook_lib.errors import RunbookError, UnusableParameters
+from runbook_lib.errors import Refused, RunbookError, UnusableParameters
 from runbook_lib.jupyter.headless import announce
 from runbook_lib.jupyter.recorder import Recorder
 from runbook_lib.models import Outcome
@@ -49,11 +49,13 @@ async def bind(kind: Kind) -> Change | Audit:
         Refused: The server could not be reached or read; nothing was changed.
     """
     shell = get_ipython()
+    if shell is None:
+        raise Refused("bind is called outside a notebook", todo="run the notebooks, or `runbook`")
     await _close_earlier()
     base = project_folder(Path.cwd())
     values = given_parameters(shell.user_ns)
     name = NOTEBOOKS[kind]
-    recorder = Recorder(shell, REGISTRY.redact, base / "notebooks" / f"{name}.ipynb")
+    recorder = Recorder(shell, REGISTRY.redact, lambda: REGISTRY.longest, base / "notebooks" / f"{name}.ipynb")
     recorder.start()
     _recorders.append(recorder)
     try:

@@ -1,0 +1,207 @@
+"""Running notebooks headless with papermill, in this process, with kernels that were started early.
+
+What a run came to is read from its journal, never from papermill: papermill marks cells as completed that never ran.
+A SIGINT or SIGTERM becomes a kernel interrupt, so that the notebook's own way back is taken before the kernel ends.
+"""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
+
+from runbook_lib.models import Outcome
+from runbook_lib.record.journal import NAME, outcome_of, read
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
+
+HANDOFF = "RUNBOOK_HANDOFF"
+POLL_S = 0.05
+INTERRUPT_EVERY_S = 0.5
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a headless run came to; `error` is what a failed cell said, redacted by the kernel."""
+
+    outcome: Outcome
+    record: Path | None
+    error: str
+
+
+def announce(record: Path | None, outcome: Outcome | None = None) -> None:
+    """Tells the conductor, if there is one, where the record of this run is."""
+    handoff = os.environ.get(HANDOFF)
+    if handoff:
+        journal = record / NAME if record else None
+        told = {"record": str(record) if record else None, "outcome": outcome, "offset": journal.stat().st_size if journal else 0}
+        aside = Path(f"{handoff}.new")
+        aside.write_text(json.dumps(told))
+        aside.rename(handoff)
+
+
+@dataclass
+class _Kernel:
+    """A kernel that was started, and the file by which it tells where its record is."""
+
+    manager: "AsyncKernelManager"
+    handoff: Path
+
+
+class Runner:
+    """Runs notebooks one after the other, each in a kernel of its own.
+
+    Args:
+        notebooks: The files to be run, in order; the kernel of each is started while the one before it runs.
+        on_event: Hears every event of the journal as it happens.
+    """
+
+    def __init__(self, notebooks: Sequence[Path], on_event: Callable[[Event], None]) -> None:
+        self._notebooks, self._on_event = list(notebooks), on_event
+        self._folder = tempfile.TemporaryDirectory(prefix="runbook-")
+        self._threads = ThreadPoolExecutor(max_workers=2)
+        self._kernel: Future[_Kernel] | None = self._early_kernel()
+        self._stopping = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._kernel:
+            _end_kernel(self._kernel.result().manager)
+        self._threads.shutdown()
+        self._folder.cleanup()
+
+    def run(self, values: Mapping[str, object]) -> Result:
+        """Runs the next notebook to its end and says what it came to."""
+        kernel = (self._kernel or self._early_kernel()).result()
+        notebook = self._notebooks.pop(0)
+        self._kernel = self._early_kernel() if self._notebooks else None
+        running = self._threads.submit(_execute, notebook, dict(values), kernel)
+        with _Signals(self._stop):
+            told = self._follow(running, kernel)
+        record = Path(told["record"]) if told.get("record") else None
+        outcome = outcome_of(read(record)) if record else Outcome(told.get("outcome") or Outcome.FAILED)
+        return Result(outcome, record, running.result())
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _follow(self, running: "Future[str]", kernel: _Kernel) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        interrupted = 0.0
+        while True:
+            ended = running.done()
+            told = told or _read_json(kernel.handoff)
+            if told.get("record"):
+                told["offset"] = self._tell(Path(told["record"]) / NAME, told["offset"])
+            if ended:
+                return told
+            if self._stopping and time.monotonic() - interrupted > INTERRUPT_EVERY_S:
+                # again and again: an interrupt that comes between two cells is lost, one that comes twice in a cell is not heard
+                interrupted = time.monotonic()
+                _interrupt(kernel.manager)
+            time.sleep(POLL_S)
+
+    def _tell(self, journal: Path, offset: int) -> int:
+        with journal.open("rb") as file:
+            file.seek(offset)
+            *lines, _ = file.read().split(b"\n")
+        for line in lines:
+            self._on_event(json.loads(line))
+        return offset + sum(len(line) + 1 for line in lines)
+
+    def _early_kernel(self) -> "Future[_Kernel]":
+        return self._threads.submit(self._start_kernel, len(self._notebooks))
+
+    def _start_kernel(self, number: int) -> _Kernel:
+        import asyncio  # noqa: PLC0415 - in a thread, while the rest is loading
+
+        import zmq.asyncio  # noqa: PLC0415
+        from jupyter_client.kernelspec import KernelSpec  # noqa: PLC0415
+        from jupyter_client.manager import AsyncKernelManager  # noqa: PLC0415
+
+        handoff = Path(self._folder.name) / f"handoff-{number}"
+        context = zmq.asyncio.Context()
+        context.setsockopt(zmq.RECONNECT_IVL, 5)
+        place = str(Path(self._folder.name) / f"kernel-{number}")
+        # Unix sockets in a folder of our own: nobody else can connect, and no port can be taken by another
+        manager = AsyncKernelManager(context=context, connection_file=f"{place}.json", transport="ipc", ip=place)
+        argv = [sys.executable, "-m", "runbook_lib.jupyter.kernel", "-f", "{connection_file}", "--HistoryManager.enabled=False"]
+        manager._kernel_spec = KernelSpec(argv=argv, display_name="runbook", language="python")  # noqa: SLF001 - this interpreter, whatever is installed elsewhere
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+        async def start() -> None:
+            await manager.start_kernel(env=environment | {HANDOFF: str(handoff)}, cwd=str(Path.cwd()))
+
+        asyncio.run(start())
+        return _Kernel(manager, handoff)
+
+
+def _execute(notebook: Path, values: dict[str, object], kernel: _Kernel) -> str:
+    """Runs one notebook; returns what a failed cell said."""
+    import papermill  # noqa: PLC0415 - a second that only these commands should pay
+    from papermill.exceptions import PapermillExecutionError  # noqa: PLC0415
+
+    try:
+        papermill.execute_notebook(
+            str(notebook), None, parameters=values, progress_bar=False, autosave_cell_every=0, km=kernel.manager,
+            interrupt_on_timeout=True, shutdown_kernel="immediate", store_widget_state=False, log_output=False,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        return str(error.evalue)
+    except Exception as error:  # noqa: BLE001 - a dead kernel, above all; the journal says how far it came
+        return f"{type(error).__name__}: {error}"
+    finally:
+        _end_kernel(kernel.manager)
+    return ""
+
+
+def _interrupt(manager: "AsyncKernelManager") -> None:
+    process = getattr(manager.provisioner, "process", None)
+    if process and process.poll() is None:
+        process.send_signal(signal.SIGINT)
+
+
+def _end_kernel(manager: "AsyncKernelManager") -> None:
+    process = getattr(manager.provisioner, "process", None)
+    if process and process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class _Signals:
+    """SIGINT and SIGTERM call `stop` instead of ending the process, as long as this is entered."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop()
