@@ -16,7 +16,20 @@ from runbook_lib.session import Prepared, open_session
 from runbook_lib.steps import server
 from runbook_lib.tables import Table
 
-COLUMNS = ("server", "address", "seen from", "common name", "SAN", "issuer", "not after", "days left", "key", "sha256", "chain", "error")
+COLUMNS = (
+    "server",
+    "address",
+    "seen from",
+    "common name",
+    "SAN",
+    "issuer",
+    "not after",
+    "days left",
+    "key",
+    "sha256",
+    "chain",
+    "error",
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -39,7 +52,13 @@ class Audit:
     def _row(self, seen: Served) -> dict[str, object]:
         leaf = _leaf(seen)
         row: dict[str, object] = dict.fromkeys(COLUMNS, "")
-        row |= {"server": self.facts.host, "address": seen.address, "seen from": seen.vantage, "chain": len(seen.chain), "error": seen.error}
+        row |= {
+            "server": self.facts.host,
+            "address": seen.address,
+            "seen from": seen.vantage,
+            "chain": len(seen.chain),
+            "error": seen.error,
+        }
         if leaf:
             row |= {
                 "common name": leaf.common_name, "SAN": " ".join(leaf.san), "issuer": leaf.issuer, "not after": leaf.not_after.isoformat(),
@@ -62,7 +81,10 @@ class Audit:
 
     def json(self) -> str:
         """The rows and checks as JSON."""
-        checks = [{"question": c.question, "expected": c.expected, "found": c.found, "verdict": c.verdict} for c in self.checks]
+        checks = [
+            {"question": c.question, "expected": c.expected, "found": c.found, "verdict": c.verdict}
+            for c in self.checks
+        ]
         return json.dumps({"served": self.rows(), "checks": checks}, indent=1, ensure_ascii=False)
 
     def csv(self) -> str:
@@ -80,13 +102,16 @@ class Audit:
         lines += [f"apstra_certificate_not_after_seconds{_labels(self.facts.host, each)} {leaf.not_after.timestamp():.0f}"
                   for each in self.facts.served if (leaf := _leaf(each))]  # fmt: skip
         lines.append("# TYPE apstra_certificate_served gauge")
-        lines += [f"apstra_certificate_served{_labels(self.facts.host, each)} {int(bool(each.chain))}" for each in self.facts.served]
+        lines += [
+            f"apstra_certificate_served{_labels(self.facts.host, each)} {int(bool(each.chain))}"
+            for each in self.facts.served
+        ]
         return "\n".join(lines) + "\n"
 
     def html(self) -> str:
         """The tables as one page without script."""
         policy = "default-src 'none'; style-src 'unsafe-inline'"
-        body = "".join(each._repr_html_() for each in (self.served(), self.judged(), self.found()))  # noqa: SLF001 - IPython's protocol
+        body = "".join(each._repr_html_() for each in (self.served(), self.judged(), self.found()))
         return f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><title>Audit</title>{body}\n'
 
 
@@ -103,7 +128,10 @@ def _harmless(text: str) -> str:
 
 def _labels(server: str, seen: Served) -> str:
     values = {"server": server, "address": seen.address, "vantage": seen.vantage}
-    escaped = {name: tables.plain(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for name, value in values.items()}
+    escaped = {
+        name: tables.plain(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        for name, value in values.items()
+    }
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}"
 
 
@@ -126,4 +154,3 @@ async def audit(prepared: Prepared) -> Audit:
     served = (*facts.served, *await asyncio.gather(*probes))
     facts = replace(facts, served=served)
     return Audit(facts, server.checks(facts, given))
-

@@ -15,7 +15,11 @@ from runbook_lib.parameters import project_folder, read_yaml, validate
 if TYPE_CHECKING:
     from runbook_lib.session import Kind
 
-NOTEBOOKS = {"request": "200_request_certificate", "install": "300_install_certificate", "restore": "900_restore_certificate"}
+NOTEBOOKS = {
+    "request": "200_request_certificate",
+    "install": "300_install_certificate",
+    "restore": "900_restore_certificate",
+}
 _CONSTANTS = {"True": True, "False": False, "None": None}
 
 
@@ -37,7 +41,9 @@ def _values(files: tuple[Path, ...], inline: tuple[str, ...], pairs: tuple[tuple
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UnusableParameters([Fault(str(file), f"cannot be read: {error}", "the path of a YAML file")]) from None
+            raise UnusableParameters(
+                [Fault(str(file), f"cannot be read: {error}", "the path of a YAML file")]
+            ) from None
         values |= read_yaml(text, name=str(file))
     for text in inline:
         values |= read_yaml(text, name="-y")
@@ -46,19 +52,24 @@ def _values(files: tuple[Path, ...], inline: tuple[str, ...], pairs: tuple[tuple
 
 def parameters(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say what to run with, the same for every command that does."""
-    for option in reversed((
-        click.option("-f", "--parameters_file", "files", type=click.Path(path_type=Path), multiple=True, metavar="FILE", help="YAML file of parameters; may be given several times, the later one wins."),
-        click.option("-y", "--parameters_yaml", "inline", multiple=True, metavar="YAML", help="Parameters as YAML text."),
-        click.option("-p", "--parameters", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="One parameter: True, False, None and numbers are converted, the rest is text."),
-    )):  # fmt: skip
-        command = option(command)
-    return command
+    file = click.option(
+        "-f", "--parameters_file", "files", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+        help="YAML file of parameters; may be given several times, the later one wins.",
+    )  # fmt: skip
+    text = click.option(
+        "-y", "--parameters_yaml", "inline", multiple=True, metavar="YAML", help="Parameters as YAML text."
+    )
+    pair = click.option(
+        "-p", "--parameters", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
+        help="One parameter: True, False, None and numbers are converted, the rest is text.",
+    )  # fmt: skip
+    return file(text(pair(command)))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="apstra-certificate-runbooks", prog_name="runbook")
 def main() -> None:
-    """Replace the HTTPS certificate of a Juniper Apstra server, one checked step at a time.
+    r"""Replace the HTTPS certificate of a Juniper Apstra server, one checked step at a time.
 
     Begin with `runbook plan -f parameters/lab.yaml`: it changes nothing. A run changes a server only with
     `apply: true`. The last line says how it ended:
@@ -111,7 +122,12 @@ def replace(**given: Any) -> None:  # noqa: ANN401
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of tables.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output instead of tables.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the tables as a page.")
-@click.option("--prometheus", type=click.Path(path_type=Path), metavar="FILE", help="Also write metrics for the node exporter's textfile collector.")
+@click.option(
+    "--prometheus",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write metrics for the node exporter's textfile collector.",
+)
 def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | None, **given: Any) -> None:  # noqa: ANN401, FBT001
     """Show what a server serves and what is to be said of it. Changes nothing."""
     from runbook_lib.audit import audit as read  # noqa: PLC0415 - each command imports what it needs
@@ -119,7 +135,13 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
 
     def reading() -> tuple[Outcome, None]:
         found = asyncio.run(read(prepare("audit", _usable("audit", given), _base(), _ask())))
-        text = found.json() if as_json else found.csv().rstrip() if as_csv else f"{found.served()!r}\n\n{found.judged()!r}\n\n{found.found()!r}"
+        text = (
+            found.json()
+            if as_json
+            else found.csv().rstrip()
+            if as_csv
+            else f"{found.served()!r}\n\n{found.judged()!r}\n\n{found.found()!r}"
+        )
         click.echo(text)
         for file, content in ((html, found.html), (prometheus, found.prometheus)):
             if file:
@@ -135,7 +157,13 @@ def records() -> None:
     """Look into the records kept here."""
 
 
-_records_dir = click.option("--records-dir", type=click.Path(path_type=Path), default=None, metavar="DIR", help="Where they are; default: records in the project.")
+_records_dir = click.option(
+    "--records-dir",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="Where they are; default: records in the project.",
+)
 
 
 @records.command("list")
@@ -147,7 +175,10 @@ def list_(records_dir: Path | None) -> None:
 
     columns = ("change", "server", "runs", "started", "outcome", "ticket", "operator")
     found = list_records(records_dir or _base() / "records")
-    rows = ((each.change_id, each.server, " ".join(each.runs), each.started[:19], each.outcome, each.ticket, each.operator) for each in found)
+    rows = (
+        (each.change_id, each.server, " ".join(each.runs), each.started[:19], each.outcome, each.ticket, each.operator)
+        for each in found
+    )
     click.echo(repr(table(f"{len(found)} records", columns, rows)))
 
 
@@ -259,15 +290,20 @@ def _show(event: Mapping[str, Any]) -> None:
         case "intent":
             click.echo(f"  {event['step']}: {event['purpose']} …", err=True)
         case "result":
-            click.echo(f"  {event['step']}: {event['purpose']}: exit status {event['status']}, {event['duration_s'] * 1000:.0f} ms", err=True)
+            click.echo(
+                f"  {event['step']}: {event['purpose']}: exit status {event['status']}, {event['duration_s'] * 1000:.0f} ms",
+                err=True,
+            )
         case "checks":
             verdicts = [check["verdict"] for check in event["checks"]]
-            counted = ", ".join(f"{verdicts.count(each)} {each}" for each in ("pass", "warn", "unknown", "fail") if each in verdicts)
+            counted = ", ".join(
+                f"{verdicts.count(each)} {each}" for each in ("pass", "warn", "unknown", "fail") if each in verdicts
+            )
             click.echo(f"  {event['step']}: checks: {counted}", err=True)
         case "plan":
             click.echo(f"  plan sha256:{event['sha256']}, {len(event['commands'])} commands", err=True)
         case "probe":
-            click.echo(f"  outage: {event['outage_ms']} ms", err=True)
+            click.echo(f"  outage: {event['outage_ms']:.0f} ms", err=True)
 
 
 def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Path | None]:

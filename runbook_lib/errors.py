@@ -55,7 +55,10 @@ class RunbookError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows instead of a stack trace; IPython looks for this name."""
-        return [f"{type(self).__name__}: {line}" if not index else line for index, line in enumerate(self.diagnostics().splitlines())]
+        return [
+            f"{type(self).__name__}: {line}" if not index else line
+            for index, line in enumerate(self.diagnostics().splitlines())
+        ]
 
 
 class UnusableParameters(RunbookError):
@@ -71,6 +74,7 @@ class UnusableParameters(RunbookError):
         self.faults = tuple(faults)
 
     def details(self) -> Sequence[str]:
+        """A line a fault."""
         return [f"- {fault.field}: {fault.wrong}; write {fault.write}" for fault in self.faults]
 
 
@@ -105,6 +109,7 @@ class ChecksFailed(Refused):
         self.checks = tuple(checks)
 
     def details(self) -> Sequence[str]:
+        """A line a failed check."""
         return [f"- {check.question} expected {check.expected}, found {check.found}" for check in self.checks]
 
 
@@ -142,6 +147,11 @@ class CommandFailed(RunbookError):
         self.result = result
 
     def details(self) -> Sequence[str]:
+        """The command, how it ended, and what it said."""
         result = self.result
         status = "no answer within its time limit" if result.timed_out else f"exit status {result.status}"
-        return [f"command: {result.command.script}", status, *([f"stderr: {result.stderr.strip()}"] if result.stderr.strip() else [])]
+        return [
+            f"command: {result.command.script}",
+            status,
+            *([f"stderr: {result.stderr.strip()}"] if result.stderr.strip() else []),
+        ]

@@ -43,7 +43,7 @@ _EXIT_CODES = {
 class Verdict(enum.StrEnum):
     """What a check concluded. A check that could not run is `unknown`, never `pass`."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict
     FAIL = "fail"
     WARN = "warn"
     UNKNOWN = "unknown"
@@ -92,6 +92,13 @@ class Check:
     todo: str = ""
 
 
+def judged(  # noqa: PLR0913 - a check has as many parts
+    question: str, expected: str, found: str, *, good: bool, source: str, todo: str, bad: Verdict = Verdict.FAIL
+) -> Check:
+    """A check that passes when `good` is true and has the verdict `bad` and something to do when it is not."""
+    return Check(question, expected, found, Verdict.PASS if good else bad, source, "" if good else todo)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command for the root shell of a server.
@@ -132,7 +139,7 @@ class Certificate:
     """What is read from one X.509 certificate.
 
     Attributes:
-        pem: The certificate as PEM text, `\\n` line ends.
+        pem: The certificate as PEM text, line feeds alone as line ends.
         sha256: Fingerprint over the DER form, lower-case hex.
         spki_sha256: SHA-256 over the DER SubjectPublicKeyInfo, lower-case hex (RFC 7469, section 2.4).
         subject, issuer: RFC 4514 text.
@@ -265,7 +272,9 @@ class Container:
     def mounts_of(self, folder: str) -> tuple[Mount, ...]:
         """The mounts through which the container sees a folder of the server, or files in it."""
         path = PurePosixPath(folder)
-        return tuple(m for m in self.mounts if path.is_relative_to(m.source) or PurePosixPath(m.source).is_relative_to(path))
+        return tuple(
+            m for m in self.mounts if path.is_relative_to(m.source) or PurePosixPath(m.source).is_relative_to(path)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,14 +106,19 @@ def _secret_reference(text: str) -> str:
 def _server_folder(text: str) -> str:
     path = PurePosixPath(text)
     if text == "/" or not path.is_absolute() or str(path) != text or ".." in path.parts or _invisible(text):
-        raise _wrong("is no absolute path of a folder", "a path such as /etc/aos/nginx.conf.d, without `..` or a last slash")
+        raise _wrong(
+            "is no absolute path of a folder", "a path such as /etc/aos/nginx.conf.d, without `..` or a last slash"
+        )
     return text
 
 
 def _state_folder(text: str) -> str:
     forbidden = ("/tmp", "/var/tmp", "/dev", "/proc", "/run", "/etc/cron", "/var/spool/cron")  # noqa: S108 - refused
     if _server_folder(text).startswith(forbidden) and not text.startswith(PRACTICE):
-        raise _wrong("lies where other users or cron could reach into it", "a folder of root's own, such as /var/lib/apstra-runbook")
+        raise _wrong(
+            "lies where other users or cron could reach into it",
+            "a folder of root's own, such as /var/lib/apstra-runbook",
+        )
     return text
 
 
@@ -136,7 +141,9 @@ def _change_id(text: str) -> str:
 
 def _not_built(text: str) -> str:
     if text:
-        raise _wrong("asks for something this version does not do yet: records are not sealed", "nothing: leave it empty")
+        raise _wrong(
+            "asks for something this version does not do yet: records are not sealed", "nothing: leave it empty"
+        )
     return text
 
 
@@ -153,11 +160,17 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    host: Annotated[str, AfterValidator(_host)] = Field(description="name, IP address or ssh_config alias of the server")
+    host: Annotated[str, AfterValidator(_host)] = Field(
+        description="name, IP address or ssh_config alias of the server"
+    )
     ssh_port: Port = Field(22, description="TCP port of its SSH service")
-    user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.@-]*$")] = Field("admin", description="login on the server")
+    user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.@-]*$")] = Field(
+        "admin", description="login on the server"
+    )
     known_hosts: Text = Field("", description="file of pinned host keys; empty: ~/.ssh/known_hosts")
-    client_key: Text = Field("", description="SSH private key file; empty: the agent, then ssh_config and the usual files")
+    client_key: Text = Field(
+        "", description="SSH private key file; empty: the agent, then ssh_config and the usual files"
+    )
     ssh_config: Text = Field("", description="OpenSSH client configuration; empty: ~/.ssh/config")
     ssh_password: Secret = Field("", description="secret reference; empty: keys only")
     bastion_passwords: dict[str, Secret] = Field(
@@ -190,12 +203,18 @@ class Parameters(BaseModel):
     key_type: Literal["rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384"] = Field(
         "rsa-2048", description="rsa-2048, rsa-3072, rsa-4096, ec-p256 or ec-p384"
     )
-    signer: Literal["manual", "self-signed", "local-ca"] = Field("manual", description="manual, self-signed or local-ca")
+    signer: Literal["manual", "self-signed", "local-ca"] = Field(
+        "manual", description="manual, self-signed or local-ca"
+    )
     signer_options: dict[str, Any] = Field(default_factory=dict, description="the signer's own options")
     certificate_file: Text = Field("", description="what the CA handed back: PEM, DER or PKCS#7, with its chain")
     ca_file: Text = Field("", description="PEM trust anchors that the new certificate must lead to")
-    validity_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(None, description="days asked for; None: the signer's own")
-    activation: Literal["restart", "reload"] = Field("restart", description="restart the container, or reload nginx in it")
+    validity_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+        None, description="days asked for; None: the signer's own"
+    )
+    activation: Literal["restart", "reload"] = Field(
+        "restart", description="restart the container, or reload nginx in it"
+    )
     rollback_after_s: Annotated[int, Field(ge=30, le=3600)] = Field(
         300, description="seconds without a confirm after which the server puts the old pair back"
     )
@@ -206,8 +225,12 @@ class Parameters(BaseModel):
     approved_plan: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = Field(
         "", description="sha256 of the plan that was approved; another plan is refused"
     )
-    change_id: Annotated[str, AfterValidator(_change_id)] = Field("", description="empty: the open change, or a new one; new: supersede it")
-    pair: Literal["before", "installed"] = Field("before", description="restore only: which pair of that change comes back")
+    change_id: Annotated[str, AfterValidator(_change_id)] = Field(
+        "", description="empty: the open change, or a new one; new: supersede it"
+    )
+    pair: Literal["before", "installed"] = Field(
+        "before", description="restore only: which pair of that change comes back"
+    )
     records_dir: Text = Field("records", description="where the records are kept")
     signing_key: Later = Field("", description="leave empty: records are not sealed in this version")
     allowed_signers: Later = Field("", description="leave empty: records are not sealed in this version")
@@ -240,7 +263,9 @@ def _as_alternative_name(address: str) -> str:
     return f"{'IP' if is_ip_address(address) else 'DNS'}:{address}"
 
 
-def validate(values: Mapping[str, object], *, asks_for_certificate: bool) -> tuple[Parameters | None, tuple[Fault, ...]]:
+def validate(
+    values: Mapping[str, object], *, asks_for_certificate: bool
+) -> tuple[Parameters | None, tuple[Fault, ...]]:
     """Judges every value at once.
 
     Args:
@@ -277,11 +302,17 @@ def _across(parameters: Parameters) -> tuple[Fault, ...]:
     faults = []
     conf_dir, state_dir = PurePosixPath(parameters.conf_dir), PurePosixPath(parameters.state_dir)
     if state_dir.is_relative_to(conf_dir.parent) or conf_dir.is_relative_to(state_dir):
-        faults.append(Fault("state_dir", "lies inside the folder that is backed up, or around it", "a folder of its own"))
+        faults.append(
+            Fault("state_dir", "lies inside the folder that is backed up, or around it", "a folder of its own")
+        )
     if parameters.not_before and parameters.not_after and _at(parameters.not_after) <= _at(parameters.not_before):
         faults.append(Fault("not_after", "is not later than not_before", "a time after not_before"))
     if parameters.pair != "before" and parameters.change_id == "new":
-        faults.append(Fault("change_id", "is `new`, which no recorded pair belongs to", "the id of the change whose pair comes back"))
+        faults.append(
+            Fault(
+                "change_id", "is `new`, which no recorded pair belongs to", "the id of the change whose pair comes back"
+            )
+        )
     return tuple(faults)
 
 
@@ -291,10 +322,16 @@ def _subject(parameters: Parameters) -> tuple[Fault, ...]:
         faults.append(Fault("common_name", "is missing", "the name that clients use, such as apstra.example.com"))
     elif not parameters.san and not (is_dns_name(parameters.common_name) or is_ip_address(parameters.common_name)):
         hint = "" if parameters.common_name.isascii() else f"{_a_label(parameters.common_name)}, or "
-        faults.append(Fault("common_name", "is no host name, so no SAN follows from it", f"{hint}a host name, or fill in san"))
+        faults.append(
+            Fault("common_name", "is no host name, so no SAN follows from it", f"{hint}a host name, or fill in san")
+        )
     if not parameters.san:
         faults += [
-            Fault("service_addresses" if parameters.service_addresses else "host", f"{each!r} cannot stand in a SAN", "fill in san")
+            Fault(
+                "service_addresses" if parameters.service_addresses else "host",
+                f"{each!r} cannot stand in a SAN",
+                "fill in san",
+            )
             for each in parameters.addresses
             if not is_dns_name(each) and not is_ip_address(each)
         ]
@@ -350,4 +387,6 @@ def read_yaml(text: str, *, name: str) -> dict[str, object]:
 def project_folder(start: Path) -> Path:
     """The nearest folder upwards that holds `notebooks/` and `parameters/`; where there is none, the checkout this runs from."""
     candidates = (start, *start.parents, Path(__file__).parents[1])
-    return next((each for each in candidates if (each / "notebooks").is_dir() and (each / "parameters").is_dir()), start)
+    return next(
+        (each for each in candidates if (each / "notebooks").is_dir() and (each / "parameters").is_dir()), start
+    )

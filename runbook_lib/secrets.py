@@ -23,7 +23,7 @@ _COMMON = frozenset({"password", "changeme", "administrator", "juniper123", "cer
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 
 
-class SecretUnavailable(Exception):  # noqa: N818 - the name says what is the matter
+class SecretUnavailable(Exception):
     """A secret reference leads nowhere usable; the text says why and what to do, never the value."""
 
 

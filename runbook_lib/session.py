@@ -102,8 +102,14 @@ class _Gathered:
 
     def login(self) -> Login:
         given = self.parameters
-        bastions = {host: self.secret(f"bastion_passwords.{host}", reference) for host, reference in given.bastion_passwords.items()}
-        local = {name: str(self.path(getattr(given, name))) if getattr(given, name) else "" for name in ("known_hosts", "client_key", "ssh_config")}
+        bastions = {
+            host: self.secret(f"bastion_passwords.{host}", reference)
+            for host, reference in given.bastion_passwords.items()
+        }
+        local = {
+            name: str(self.path(getattr(given, name))) if getattr(given, name) else ""
+            for name in ("known_hosts", "client_key", "ssh_config")
+        }
         return Login(
             given.host, given.ssh_port, given.user, **local,
             password=self.secret("ssh_password", given.ssh_password),
@@ -133,7 +139,9 @@ class _Gathered:
         except OSError as error:
             self.faults.append(Fault(name, f"cannot be read: {error.strerror}", "the path of an existing file"))
         except ValueError as error:
-            self.faults.append(Fault(name, f"holds no certificate: {error}", "what the CA handed back: PEM, DER or PKCS#7"))
+            self.faults.append(
+                Fault(name, f"holds no certificate: {error}", "what the CA handed back: PEM, DER or PKCS#7")
+            )
         return ()
 
 
@@ -158,7 +166,9 @@ async def open_session(prepared: Prepared) -> Session:
     """
     connection = await connect(prepared.login)
     try:
-        shell = await open_root_shell(connection.ssh, host=prepared.parameters.host, sudo_password=prepared.sudo_password)
+        shell = await open_root_shell(
+            connection.ssh, host=prepared.parameters.host, sudo_password=prepared.sudo_password
+        )
     except BaseException:
         await connection.close()
         raise

@@ -73,7 +73,11 @@ def choose_change(asked: str, listed: Sequence[tuple[str, str, str]], *, host: s
         decided = {name: word for name, _, word in listed}.get(asked)
         if decided is None or decided == "superseded":
             what = f"change {asked} {'was superseded' if decided else 'is not on this server'}"
-            raise Refused(what, server=host, todo="leave change_id empty, or name one of: " + (", ".join(undecided) or "none is open"))
+            raise Refused(
+                what,
+                server=host,
+                todo="leave change_id empty, or name one of: " + (", ".join(undecided) or "none is open"),
+            )
         return Choice(asked, last=last)
     if len(undecided) > 1:
         wrong = f"is empty, and several changes are open on {host}: {', '.join(undecided)}"

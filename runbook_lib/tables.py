@@ -9,7 +9,7 @@ import html
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,11 @@ WIDEST = 160
 
 def plain(text: object) -> str:
     """Text without control, ANSI, bidi and unassigned characters; line ends and tabs stay."""
-    return "".join(each for each in _ANSI.sub("", str(text)) if each in _KEPT_CONTROLS or unicodedata.category(each) not in _DROPPED)
+    return "".join(
+        each
+        for each in _ANSI.sub("", str(text))
+        if each in _KEPT_CONTROLS or unicodedata.category(each) not in _DROPPED
+    )
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,10 @@ class Table:
     def _repr_html_(self) -> str:
         styler = self.frame.style.format(escape="html").hide(axis="index").set_caption(html.escape(self.title))
         exact = [index for index, name in enumerate(self.columns) if name in self.monospace]
-        rules = [("td, th", "text-align: left; vertical-align: top; white-space: pre-wrap"), ("caption", "text-align: left; font-weight: bold")]
+        rules = [
+            ("td, th", "text-align: left; vertical-align: top; white-space: pre-wrap"),
+            ("caption", "text-align: left; font-weight: bold"),
+        ]
         rules += [(f"td.col{index}", "font-family: monospace") for index in exact]
         styler = styler.set_table_styles([{"selector": selector, "props": props} for selector, props in rules])
         return styler.map(lambda cell: _COLOURS.get(cell, "")).to_html()
@@ -72,13 +79,22 @@ class Table:
 
         width = min(shutil.get_terminal_size((110, 24)).columns, WIDEST)
         limits = _widths(self.columns, self.rows, width)
-        text = tabulate([list(row) for row in self.rows], list(self.columns), tablefmt="simple", maxcolwidths=limits, disable_numparse=True)  # type: ignore[arg-type]
+        text = tabulate(
+            [list(row) for row in self.rows],
+            list(self.columns),
+            tablefmt="simple",
+            maxcolwidths=limits,
+            disable_numparse=True,
+        )
         return f"{self.title}\n{text}"
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Column widths that fit: narrow columns keep theirs, the wide ones share what is left."""
-    natural = [max([len(name), *(len(line) for row in rows for line in row[index].split("\n"))]) for index, name in enumerate(columns)]
+    natural = [
+        max([len(name), *(len(line) for row in rows for line in row[index].split("\n"))])
+        for index, name in enumerate(columns)
+    ]
     left, wide = width - 2 * (len(columns) - 1), set(range(len(columns)))
     while wide and (fitting := {index for index in wide if natural[index] <= left // len(wide)}):
         left -= sum(natural[index] for index in fitting)
@@ -101,7 +117,10 @@ def fingerprint(digest: str) -> str:
 def checks_table(title: str, checks: Sequence[Check]) -> Table:
     """Checks, the failed ones first."""
     ranked = sorted(checks, key=lambda check: check.verdict is not Verdict.FAIL)
-    rows = ((MARKS[c.verdict], c.question, c.expected, c.found, c.todo if c.verdict is not Verdict.PASS else "") for c in ranked)
+    rows = (
+        (MARKS[c.verdict], c.question, c.expected, c.found, c.todo if c.verdict is not Verdict.PASS else "")
+        for c in ranked
+    )
     return table(title, ("verdict", "question", "expected", "found", "what to do"), rows)
 
 
@@ -135,7 +154,12 @@ def compare_table(digests: Sequence[KeyDigest], checks: Sequence[Check]) -> Tabl
     """The public keys side by side, then the judgements over the pair."""
     same = len({digest for each in digests for digest in (each.server, each.here)}) == 1
     keys = (
-        (MARKS[Verdict.PASS if same else Verdict.FAIL], f"public key of {each.file}", fingerprint(each.server), fingerprint(each.here))
+        (
+            MARKS[Verdict.PASS if same else Verdict.FAIL],
+            f"public key of {each.file}",
+            fingerprint(each.server),
+            fingerprint(each.here),
+        )
         for each in digests
     )
     judged = ((MARKS[check.verdict], check.question, check.expected, check.found) for check in checks)
@@ -145,12 +169,21 @@ def compare_table(digests: Sequence[KeyDigest], checks: Sequence[Check]) -> Tabl
 
 def served_table(title: str, served: Sequence[Served], leaves: Mapping[str, Certificate]) -> Table:
     """What handshakes saw, a row an address and vantage point; `leaves` holds the certificates by their PEM text."""
+
     def row(each: Served) -> tuple[object, ...]:
         leaf = leaves.get(each.chain[0]) if each.chain else None
         if leaf is None:
             return (each.address, each.vantage, each.error or "unreadable", "", "", "", "")
         days = leaf.not_after.date().isoformat()
-        return (each.address, each.vantage, leaf.common_name, days, fingerprint(leaf.sha256), len(each.chain), each.protocol)
+        return (
+            each.address,
+            each.vantage,
+            leaf.common_name,
+            days,
+            fingerprint(leaf.sha256),
+            len(each.chain),
+            each.protocol,
+        )
 
     columns = ("address", "seen from", "common name", "good until", "SHA-256 fingerprint", "chain", "protocol")
     return table(title, columns, map(row, served), ("SHA-256 fingerprint",))
@@ -159,7 +192,7 @@ def served_table(title: str, served: Sequence[Served], leaves: Mapping[str, Cert
 def certificates_table(title: str, certificates: Mapping[str, Certificate | None]) -> Table:
     """Certificates side by side, a column each, a row a property."""
     names = tuple(certificates)
-    properties = {
+    properties: dict[str, Callable[[Certificate], str]] = {
         "common name": lambda c: c.common_name or "none",
         "subject": lambda c: c.subject,
         "issuer": lambda c: c.issuer,
@@ -171,7 +204,10 @@ def certificates_table(title: str, certificates: Mapping[str, Certificate | None
         "SHA-256 fingerprint": lambda c: fingerprint(c.sha256),
         "SPKI SHA-256": lambda c: fingerprint(c.spki_sha256),
     }
-    rows = ((name, *(read(c) if (c := certificates[each]) else "none" for each in names)) for name, read in properties.items())
+    rows = (
+        (name, *(read(c) if (c := certificates[each]) else "none" for each in names))
+        for name, read in properties.items()
+    )
     return table(title, ("", *names), rows, names)
 
 
@@ -185,7 +221,9 @@ def facts_table(facts: Facts) -> Table:
         "Apstra": facts.apstra_version or "version not readable",
         "container": f"{facts.container.name}, {facts.container.status}" if facts.container else "none",
         "listens on": ", ".join(facts.listening) or "nothing",
-        "files": "\n".join(f"{e.name}  mode {e.mode}  owner {e.owner}:{e.group}  {e.sha256[:16] or e.kind}" for e in facts.conf_files),
+        "files": "\n".join(
+            f"{e.name}  mode {e.mode}  owner {e.owner}:{e.group}  {e.sha256[:16] or e.kind}" for e in facts.conf_files
+        ),
         "open changes": ", ".join(each.change_id for each in facts.changes if not each.decided) or "none",
     }
     return table(f"{facts.host} as found at {moment(facts.now)}", ("fact", "value"), rows.items(), ("value",))

@@ -34,7 +34,14 @@ class EmbeddedHost:
         as_root = environment(root) | {"SUDO_USER": "admin", "USER": "root", "HOME": str(root / "root")}
         arguments = ["/bin/sh", "-c", command]
         return subprocess.run(
-            arguments, capture_output=True, text=True, check=False, timeout=timeout_s, env=as_root, cwd=root, stdin=subprocess.DEVNULL
+            arguments,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            env=as_root,
+            cwd=root,
+            stdin=subprocess.DEVNULL,
         )
 
     def path(self, path: str) -> Path:

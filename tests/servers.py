@@ -59,7 +59,9 @@ def snapshot(folder: Path) -> dict[str, FileState]:
 def _state(file: Path) -> FileState:
     info = file.lstat()
     content = file.read_bytes() if stat.S_ISREG(info.st_mode) else b""
-    return FileState(hashlib.sha256(content).hexdigest(), oct(info.st_mode), f"{info.st_uid}:{info.st_gid}", info.st_mtime_ns)
+    return FileState(
+        hashlib.sha256(content).hexdigest(), oct(info.st_mode), f"{info.st_uid}:{info.st_gid}", info.st_mtime_ns
+    )
 
 
 def served_leaf(host: str, port: int, *, timeout_s: float = 5) -> str:
@@ -71,7 +73,10 @@ def served_leaf(host: str, port: int, *, timeout_s: float = 5) -> str:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with socket.create_connection((host, port), timeout_s) as raw, context.wrap_socket(raw, server_hostname=_sni(host)) as tls:
+    with (
+        socket.create_connection((host, port), timeout_s) as raw,
+        context.wrap_socket(raw, server_hostname=_sni(host)) as tls,
+    ):
         return ssl.DER_cert_to_PEM_cert(tls.getpeercert(binary_form=True) or b"")
 
 

@@ -11,7 +11,9 @@ from tests.servers import ServerUnderTest
 
 
 @contextlib.asynccontextmanager
-async def connected(server: ServerUnderTest, *, tunnel: asyncssh.SSHClientConnection | None = None) -> AsyncIterator[asyncssh.SSHClientConnection]:
+async def connected(
+    server: ServerUnderTest, *, tunnel: asyncssh.SSHClientConnection | None = None
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
     """A connection with the operator's key."""
     given = server.parameters
     async with asyncssh.connect(

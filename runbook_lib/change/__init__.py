@@ -52,7 +52,11 @@ async def open_change(prepared: Prepared, open_record: Callable[[str], Record]) 
         _begin(record, prepared, fallback, "")
         record.journal.write("end", outcome=error.outcome, what=error.diagnostics(), todo=error.todo)
         raise
-    change_id = fallback if prepared.kind == "restore" else choice.change_id or (choice.last if prepared.kind == "install" else "") or fallback
+    change_id = (
+        fallback
+        if prepared.kind == "restore"
+        else choice.change_id or (choice.last if prepared.kind == "install" else "") or fallback
+    )
     record = open_record(change_id)
     _begin(record, prepared, change_id, facts.change(change_id).journal_head)
     if choice.supersedes:
@@ -66,7 +70,9 @@ async def open_next(prepared: Prepared, open_record: Callable[[str], Record]) ->
     ready = change.own.staged.chain or (prepared.handed_in and change.own.csr)
     if prepared.kind != "request" or not ready:
         return change
-    return Install(replace(prepared, kind="install"), change.session, change.record, change.facts, change.choice, change.change_id)
+    return Install(
+        replace(prepared, kind="install"), change.session, change.record, change.facts, change.choice, change.change_id
+    )
 
 
 def _choose(prepared: Prepared, facts: Facts) -> Choice:
@@ -86,5 +92,6 @@ def _begin(record: Record, prepared: Prepared, change_id: str, cites: str) -> No
     )  # fmt: skip
     if REGISTRY.unmasked:
         record.journal.write(
-            "note", text=f"warn: too short or too common to be masked by its text, kept out by where it can flow: {', '.join(sorted(REGISTRY.unmasked))}"
+            "note",
+            text=f"warn: too short or too common to be masked by its text, kept out by where it can flow: {', '.join(sorted(REGISTRY.unmasked))}",
         )

@@ -44,7 +44,7 @@ async def ticking() -> AsyncIterator[None]:
     """Wakes the event loop all the time: an idle one does not see a signal, such as JupyterLab's Stop."""
 
     async def tick() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - there is no event to wait for: waking up is the purpose
             await asyncio.sleep(TICK_S)
 
     task = asyncio.create_task(tick())

@@ -1,7 +1,6 @@
 """What every run of a change has in common: checks first, then the plan, then steps that are applied and judged."""
 
 import asyncio
-import datetime as dt
 import hashlib
 import importlib.metadata
 import importlib.resources
@@ -17,7 +16,18 @@ from runbook_lib import tables
 from runbook_lib.change.apply import Applier
 from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError
 from runbook_lib.models import (
-    ChangeFolder, Check, Command, CommandResult, Facts, Outcome, Pair, Plan, PlannedCommand, Served, State, Verdict,
+    ChangeFolder,
+    Check,
+    Command,
+    CommandResult,
+    Facts,
+    Outcome,
+    Pair,
+    Plan,
+    PlannedCommand,
+    Served,
+    State,
+    Verdict,
 )  # fmt: skip
 from runbook_lib.probe import tls
 from runbook_lib.record.archive import Record
@@ -44,7 +54,9 @@ class Change(ABC):
         idle: Why there is nothing to do, or empty.
     """
 
-    def __init__(self, prepared: Prepared, session: Session, record: Record, facts: Facts, choice: Choice, change_id: str) -> None:  # noqa: PLR0913
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a run stands on
+        self, prepared: Prepared, session: Session, record: Record, facts: Facts, choice: Choice, change_id: str
+    ) -> None:
         self.prepared, self.parameters, self.session, self.record = prepared, prepared.parameters, session, record
         self.choice, self.change_id = choice, change_id
         self.facts = self.before = facts
@@ -83,7 +95,9 @@ class Change(ABC):
             self.record.journal.write("facts", **_shown(self.facts), state=self.state)
             checks = (*server.checks(self.facts, self.parameters), *self.own_checks())
             self.judge("check", checks)
-            return tables.checks_table(f"{self.parameters.host} as found; change {self.change_id} is {self.state}", checks)
+            return tables.checks_table(
+                f"{self.parameters.host} as found; change {self.change_id} is {self.state}", checks
+            )
 
     @abstractmethod
     def own_checks(self) -> tuple[Check, ...]:
@@ -106,7 +120,9 @@ class Change(ABC):
         async with self.step("plan"):
             plan = self._planned = self.make_plan()
             listed = [{"step": each.step, **asdict(each.command)} for each in plan.commands]
-            self.record.journal.write("plan", name=plan.name, sha256=plan.sha256, way_back=plan.way_back, commands=listed)
+            self.record.journal.write(
+                "plan", name=plan.name, sha256=plan.sha256, way_back=plan.way_back, commands=listed
+            )
             approved = self.parameters.approved_plan
             if approved and approved != plan.sha256:
                 raise Refused(
@@ -119,7 +135,9 @@ class Change(ABC):
         """The plan over the facts read last; its hash holds whatever an approval must stand on, and no clock."""
         commands = () if self.idle else self.commands()
         listed = [[each.step, each.command.script, each.command.stdin] for each in commands]
-        canonical = rfc8785.dumps(stands_on(self.expected(), self.change_id) | {"name": self.prepared.kind, "commands": listed})
+        canonical = rfc8785.dumps(
+            stands_on(self.expected(), self.change_id) | {"name": self.prepared.kind, "commands": listed}
+        )
         sha256 = hashlib.sha256(canonical.replace(self.change_id.encode(), b"<change-id>")).hexdigest()
         return Plan(self.prepared.kind, commands, sha256, self.way_back)
 
@@ -174,9 +192,15 @@ class Change(ABC):
         openers = [
             (address, vantage, opener)
             for address in self.parameters.addresses
-            for vantage, opener in (("direct", tls.tcp_opener(address, self.parameters.https_port)), ("ssh", self.ssh_opener()))
+            for vantage, opener in (
+                ("direct", tls.tcp_opener(address, self.parameters.https_port)),
+                ("ssh", self.ssh_opener()),
+            )
         ]
-        probes = (tls.handshake(opener, address=address, vantage=vantage, server_name=address) for address, vantage, opener in openers)
+        probes = (
+            tls.handshake(opener, address=address, vantage=vantage, server_name=address)
+            for address, vantage, opener in openers
+        )
         return tuple(await asyncio.gather(*probes))
 
     def ssh_opener(self) -> tls.Opener:
@@ -197,7 +221,13 @@ class Change(ABC):
         """What `GET /api/version` answers by the first way that gets through; None where there is none."""
         for opener in (tls.tcp_opener(self.parameters.addresses[0], self.parameters.https_port), self.ssh_opener()):
             try:
-                return await tls.http_get(opener, host=self.parameters.addresses[0], path="/api/version", server_name=self.parameters.addresses[0], time_limit_s=5)
+                return await tls.http_get(
+                    opener,
+                    host=self.parameters.addresses[0],
+                    path="/api/version",
+                    server_name=self.parameters.addresses[0],
+                    time_limit_s=5,
+                )
             except (OSError, ValueError, EOFError, TimeoutError):
                 continue
         return None, b""
@@ -218,17 +248,28 @@ class Change(ABC):
     async def step(self, name: str) -> AsyncIterator[None]:
         """Whatever ends a step ends the run, and the record says how."""
         if self.outcome is not None:
-            raise Refused(f"this run has ended: {self.outcome}", server=self.parameters.host, step=name, todo="run the notebook again from its top")
+            raise Refused(
+                f"this run has ended: {self.outcome}",
+                server=self.parameters.host,
+                step=name,
+                todo="run the notebook again from its top",
+            )
         try:
             yield
         except RunbookError as error:
             self.end(error.outcome, error.diagnostics(), error.todo)
             raise
         except (asyncio.CancelledError, KeyboardInterrupt):
-            self.end(Outcome.REFUSED, f"stopped in {name}; the live pair is untouched", "run again: it goes on from here")
+            self.end(
+                Outcome.REFUSED, f"stopped in {name}; the live pair is untouched", "run again: it goes on from here"
+            )
             raise
         except Exception as error:
-            self.end(Outcome.FAILED, f"{type(error).__name__} in {name}: {error}", "run again; if it happens again, report it with the record")
+            self.end(
+                Outcome.FAILED,
+                f"{type(error).__name__} in {name}: {error}",
+                "run again; if it happens again, report it with the record",
+            )
             raise
 
     def end(self, outcome: Outcome, what: str = "", todo: str = "") -> None:
@@ -240,9 +281,14 @@ class Change(ABC):
     def summary(self) -> Table:
         """The fields for the ticket; ends the run when nothing ended it before."""
         if self.outcome is None:
-            self.end(Outcome.NOTHING_TO_DO if self.idle else self.closing() if self.parameters.apply else Outcome.PLANNED)
+            self.end(
+                Outcome.NOTHING_TO_DO if self.idle else self.closing() if self.parameters.apply else Outcome.PLANNED
+            )
         given = self.parameters
-        leaf = {role: pair.chain[0] if pair.chain else None for role, pair in (("before", self.before.live), ("after", self.facts.live))}
+        leaf = {
+            role: pair.chain[0] if pair.chain else None
+            for role, pair in (("before", self.before.live), ("after", self.facts.live))
+        }
         rows = {
             "outcome": self.outcome or "",
             "server": f"{given.host} ({self.facts.hostname})",
@@ -250,7 +296,11 @@ class Change(ABC):
             "ticket": given.ticket or "none",
             "reason": given.reason or "none",
             "state": self.state,
-            **{f"certificate {role}": f"{c.common_name}, until {tables.moment(c.not_after)}\n{tables.fingerprint(c.sha256)}" for role, c in leaf.items() if c},
+            **{
+                f"certificate {role}": f"{c.common_name}, until {tables.moment(c.not_after)}\n{tables.fingerprint(c.sha256)}"
+                for role, c in leaf.items()
+                if c
+            },
             **self.own_rows(),
             "plan": f"sha256:{self._planned.sha256}" if self._planned else "none",
             "way back": self.way_back if self.own.armed else "none needed: the live pair was not touched",
@@ -261,7 +311,9 @@ class Change(ABC):
     def before_and_after(self) -> Table:
         """The certificate that was live before beside the one that is live now."""
         pairs = {"before": self.before.live, "now": self.facts.live}
-        return tables.certificates_table("before and after", {name: pair.chain[0] if pair.chain else None for name, pair in pairs.items()})
+        return tables.certificates_table(
+            "before and after", {name: pair.chain[0] if pair.chain else None for name, pair in pairs.items()}
+        )
 
     def closing(self) -> Outcome:
         """The outcome of a run that went through all its steps."""

@@ -9,7 +9,7 @@ from runbook_lib import tables
 from runbook_lib.change.base import GUARD, stands_on
 from runbook_lib.change.staging import Staging
 from runbook_lib.errors import CommandFailed, Refused, RunbookError, Waiting
-from runbook_lib.models import Check, Command, CommandResult, Facts, Pair, PlannedCommand, State, Verdict
+from runbook_lib.models import Check, Command, CommandResult, Facts, Pair, PlannedCommand, State, judged
 from runbook_lib.pki.certificates import bundle_pem, order_chain
 from runbook_lib.probe import tls
 from runbook_lib.server.facts import connect_address
@@ -114,7 +114,10 @@ class Installing(Staging):
     async def _swap(self) -> tuple[CommandResult, ...]:
         prepared = await self.applier.run("install", self._guard_files(self.facts))
         self._armed = True
-        return (*prepared, *await self.applier.run("install", install.plan(self.facts, self.parameters, self.change_id)))
+        return (
+            *prepared,
+            *await self.applier.run("install", install.plan(self.facts, self.parameters, self.change_id)),
+        )
 
     async def confirm(self) -> Table:
         """Step 7: what is served is what was installed, from every vantage point; disarms the guard, or restores.
@@ -182,7 +185,13 @@ class Installing(Staging):
 
 def _untouched(error: BaseException, host: str) -> BaseException:
     if isinstance(error, CommandFailed):
-        return Refused(error.what, server=host, step="install", why="; ".join(error.details()), todo="mend the cause, then run again")
+        return Refused(
+            error.what,
+            server=host,
+            step="install",
+            why="; ".join(error.details()),
+            todo="mend the cause, then run again",
+        )
     return error
 
 
@@ -211,16 +220,24 @@ class Install(Installing):
         if self.state is State.DONE and served:
             self.idle = f"what is served is what change {self.change_id} installed"
             return ()
-        fit = self.state in {State.WAITING, State.READY} or (self.state is State.ROLLED_BACK and self.parameters.change_id == self.change_id)
+        fit = self.state in {State.WAITING, State.READY} or (
+            self.state is State.ROLLED_BACK and self.parameters.change_id == self.change_id
+        )
         todo = {
             State.FOREIGN: "the live pair is another one now: run request with change_id=new",
             State.ROLLED_BACK: f"mend the cause and give change_id={self.change_id}, or run request with change_id=new",
             State.UNCONFIRMED: "wait until its guard has put the old pair back, then run again",
         }
         return (
-            Check("Is there an open change to install?", "waiting for its certificate, or ready", f"{self.change_id} is {self.state}" if self.own.files else "none",
-                  Verdict.PASS if fit else Verdict.FAIL, "design: states", "" if fit else todo.get(self.state, "run request first")),
-        )  # fmt: skip
+            judged(
+                "Is there an open change to install?",
+                "waiting for its certificate, or ready",
+                f"{self.change_id} is {self.state}" if self.own.files else "none",
+                good=fit,
+                source="design: states",
+                todo=todo.get(self.state, "run request first"),
+            ),
+        )
 
     def expected(self) -> Facts:
         """The facts with the certificate that was handed in, where it is not staged yet."""
@@ -260,9 +277,15 @@ class Restore(Installing):
         good = self.recorded.matches
         found = f"{self.parameters.pair} of {self.source or 'no change'}"
         return (
-            Check("Is the recorded pair there, and do its key and certificate match?", "a pair with one public key", found if good else f"{found}: missing or not matching",
-                  Verdict.PASS if good else Verdict.FAIL, "design: restore", "" if good else "name a change_id that has that pair"),
-        )  # fmt: skip
+            judged(
+                "Is the recorded pair there, and do its key and certificate match?",
+                "a pair with one public key",
+                found if good else f"{found}: missing or not matching",
+                good=good,
+                source="design: restore",
+                todo="name a change_id that has that pair",
+            ),
+        )
 
     def expected(self) -> Facts:
         """The facts with the recorded pair staged and the live pair backed up."""
@@ -277,4 +300,8 @@ class Restore(Installing):
             return ()
         place = folder.folder_of(self.parameters, self.source) + ("/backup" if self.parameters.pair == "before" else "")
         opening = () if self.own.files else folder.plan(self.parameters, self.change_id, kind="restore", supersedes=())
-        return (*opening, *backup.plan(self.facts, self.parameters, self.change_id), *stage.plan_recorded(self.parameters, self.change_id, place))
+        return (
+            *opening,
+            *backup.plan(self.facts, self.parameters, self.change_id),
+            *stage.plan_recorded(self.parameters, self.change_id, place),
+        )

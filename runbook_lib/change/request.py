@@ -32,12 +32,18 @@ class Request(Staging):
             "back up": self._back_up(),
             "make key": key.plan(self.facts, self.parameters, self.change_id),
             "make CSR": csr.plan(self.facts, self.parameters, self.change_id),
-            "sign": () if self.own.staged.chain else (*self._signing(), *stage.plan(self.parameters, self.change_id, "")),
+            "sign": ()
+            if self.own.staged.chain
+            else (*self._signing(), *stage.plan(self.parameters, self.change_id, "")),
         }
         return tuple(PlannedCommand(name, command) for name, commands in steps.items() for command in commands)
 
     def _back_up(self) -> tuple[Command, ...]:
-        opening = () if self.own.files else folder.plan(self.parameters, self.change_id, kind="replace", supersedes=self.choice.supersedes)
+        opening = (
+            ()
+            if self.own.files
+            else folder.plan(self.parameters, self.change_id, kind="replace", supersedes=self.choice.supersedes)
+        )
         return (*opening, *backup.plan(self.facts, self.parameters, self.change_id))
 
     def _signing(self) -> tuple[Command, ...]:
@@ -78,7 +84,11 @@ class Request(Staging):
                 return tables.certificates_table("staged before", {"staged": self.own.staged.chain[0]})
             results = await self.apply("sign", self._signing())
             request = self.parameters.request()
-            data = results[-1].stdout.encode() if results else await self.prepared.signer.sign(self.own.csr, request, dt.datetime.now(dt.UTC))
+            data = (
+                results[-1].stdout.encode()
+                if results
+                else await self.prepared.signer.sign(self.own.csr, request, dt.datetime.now(dt.UTC))
+            )
             if data is None:
                 return self._csr_table()
             chain = staged_chain(data, self.own.staged.key_spki_sha256)
@@ -88,7 +98,10 @@ class Request(Staging):
     def _csr_table(self) -> Table:
         where = self.record.folder / "files" / "nginx.csr"
         rows = [
-            ("waiting", f"the CA has not answered; hand it the CSR, then run install with certificate_file ({self.parameters.certificate_file or 'not set yet'})"),
+            (
+                "waiting",
+                f"the CA has not answered; hand it the CSR, then run install with certificate_file ({self.parameters.certificate_file or 'not set yet'})",
+            ),
             ("CSR file", where),
             ("CSR", self.own.csr),
         ]

@@ -23,7 +23,12 @@ def staged_chain(data: bytes, spki_sha256: str) -> tuple[Certificate, ...]:
     try:
         return order_chain(read_certificates(data), spki_sha256)
     except ValueError as error:
-        raise SigningRefused("what the signer handed back cannot be used", step="sign", why=str(error), todo="ask the CA for the certificate of this CSR") from None
+        raise SigningRefused(
+            "what the signer handed back cannot be used",
+            step="sign",
+            why=str(error),
+            todo="ask the CA for the certificate of this CSR",
+        ) from None
 
 
 class Staging(Change):
@@ -50,6 +55,10 @@ class Staging(Change):
         """Judges a certificate and, when nothing speaks against it, stages it beside its key."""
         bundle = bundle_pem(chain)
         self.record.add_file("certificate-staged.pem", bundle.encode())
-        self.judge("sign", compare.checks(self.with_staged(chain), self.parameters, self.change_id, self.prepared.trust, dt.datetime.now(dt.UTC)))
+        self.judge(
+            "sign",
+            compare.checks(
+                self.with_staged(chain), self.parameters, self.change_id, self.prepared.trust, dt.datetime.now(dt.UTC)
+            ),
+        )
         await self.apply("sign", stage.plan(self.parameters, self.change_id, bundle))
-

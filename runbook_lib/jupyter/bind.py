@@ -85,14 +85,23 @@ def given_parameters(namespace: Mapping[str, object]) -> dict[str, object]:
     """
     hidden = {"In", "Out", "exit", "quit", "get_ipython", "open"}
     named = {name: value for name, value in namespace.items() if not name.startswith("_") and name not in hidden}
-    return {name: value for name, value in named.items() if isinstance(value, _PLAIN) or name in Parameters.model_fields}
+    return {
+        name: value for name, value in named.items() if isinstance(value, _PLAIN) or name in Parameters.model_fields
+    }
 
 
 async def _audited(prepared: Prepared, recorded: Callable[[str], Record]) -> Audit:
     """An audit is no change, but its notebook is kept all the same."""
     record = recorded(new_change_id())
     given = prepared.parameters
-    record.journal.write("run", notebook="audit", host=given.host, operator=given.operator or getpass.getuser(), ticket=given.ticket, reason=given.reason)
+    record.journal.write(
+        "run",
+        notebook="audit",
+        host=given.host,
+        operator=given.operator or getpass.getuser(),
+        ticket=given.ticket,
+        reason=given.reason,
+    )
     try:
         found = await audit(prepared)
     except RunbookError as error:

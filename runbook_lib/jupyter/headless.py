@@ -44,7 +44,11 @@ def announce(record: Path | None, outcome: Outcome | None = None) -> None:
     handoff = os.environ.get(HANDOFF)
     if handoff:
         journal = record / NAME if record else None
-        told = {"record": str(record) if record else None, "outcome": outcome, "offset": journal.stat().st_size if journal else 0}
+        told = {
+            "record": str(record) if record else None,
+            "outcome": outcome,
+            "offset": journal.stat().st_size if journal else 0,
+        }
         aside = Path(f"{handoff}.new")
         aside.write_text(json.dumps(told))
         aside.rename(handoff)
@@ -137,7 +141,14 @@ class Runner:
         place = str(Path(self._folder.name) / f"kernel-{number}")
         # Unix sockets in a folder of our own: nobody else can connect, and no port can be taken by another
         manager = AsyncKernelManager(context=context, connection_file=f"{place}.json", transport="ipc", ip=place)
-        argv = [sys.executable, "-m", "runbook_lib.jupyter.kernel", "-f", "{connection_file}", "--HistoryManager.enabled=False"]
+        argv = [
+            sys.executable,
+            "-m",
+            "runbook_lib.jupyter.kernel",
+            "-f",
+            "{connection_file}",
+            "--HistoryManager.enabled=False",
+        ]
         manager._kernel_spec = KernelSpec(argv=argv, display_name="runbook", language="python")  # noqa: SLF001 - this interpreter, whatever is installed elsewhere
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 

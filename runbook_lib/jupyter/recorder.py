@@ -46,7 +46,9 @@ class Recorder:
         source: The notebook as it is kept, for its prose; None when it is not known.
     """
 
-    def __init__(self, shell: InteractiveShell, redact: Callable[[str], str], longest: Callable[[], int], source: Path) -> None:
+    def __init__(
+        self, shell: InteractiveShell, redact: Callable[[str], str], longest: Callable[[], int], source: Path
+    ) -> None:
         self._shell, self._redact, self._longest, self._source = shell, redact, longest, source
         self._session = shell.kernel.session  # type: ignore[attr-defined]
         self._send = self._session.send
@@ -160,9 +162,11 @@ class Recorder:
             return
         self._written = time.monotonic()
         try:
-            write_whole(self._path, json.dumps(executed(self._source, self._ran), indent=1, ensure_ascii=False).encode())
+            write_whole(
+                self._path, json.dumps(executed(self._source, self._ran), indent=1, ensure_ascii=False).encode()
+            )
         except OSError as error:
-            sys.__stderr__ and print(f"the executed notebook cannot be written: {error}", file=sys.__stderr__)  # noqa: T201
+            sys.__stderr__ and print(f"the executed notebook cannot be written: {error}", file=sys.__stderr__)
 
 
 def _message_id(parent: Any) -> str:  # noqa: ANN401
@@ -193,14 +197,23 @@ def executed(source: Path, ran: list[_Ran]) -> Json:
     Cells that ran are found in the source by their text, in order. What is not there, such as papermill's injected parameters
     or a cell that was run twice, stands where it ran.
     """
-    notebook: Json = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    notebook: Json = (
+        json.loads(source.read_text(encoding="utf-8"))
+        if source.is_file()
+        else {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    )
     cells = [copy.deepcopy(each) for each in notebook["cells"]]
     place = 0
     for number, each in enumerate(ran):
-        found = next((i for i in range(place, len(cells)) if _is_unrun(cells[i]) and _text(cells[i]) == each.source.strip()), None)
+        found = next(
+            (i for i in range(place, len(cells)) if _is_unrun(cells[i]) and _text(cells[i]) == each.source.strip()),
+            None,
+        )
         if found is None:
             injected = ["injected-parameters"] if each.source.startswith(INJECTED) else []
-            cells.insert(place, {"cell_type": "code", "id": f"ran-{number}", "metadata": {"tags": injected} if injected else {}})
+            cells.insert(
+                place, {"cell_type": "code", "id": f"ran-{number}", "metadata": {"tags": injected} if injected else {}}
+            )
             found = place
         cells[found] |= _filled(each, cells[found]["metadata"])
         place = found + 1
@@ -218,7 +231,12 @@ def _text(cell: Json) -> str:
 def _filled(ran: _Ran, metadata: Json) -> Json:
     outputs = [{name: value for name, value in each.items() if name != "_display"} for each in ran.outputs]
     times = {"started": ran.started or None, "ended": ran.ended or None}
-    return {"source": ran.source, "execution_count": ran.execution_count, "outputs": outputs, "metadata": {**metadata, "runbook": times}}
+    return {
+        "source": ran.source,
+        "execution_count": ran.execution_count,
+        "outputs": outputs,
+        "metadata": {**metadata, "runbook": times},
+    }
 
 
 def write_whole(path: Path, data: bytes) -> None:

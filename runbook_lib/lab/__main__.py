@@ -17,10 +17,14 @@ _LOOK_AT_PARENT_S = 0.5
 def main() -> int:
     """Start, say where, and stay until SIGTERM, SIGINT or, where asked for, the end of the parent process."""
     parser = argparse.ArgumentParser(prog="python -m runbook_lib.lab", description=__doc__)
-    parser.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="its folder (default %(default)s); remove it to start afresh")
+    parser.add_argument(
+        "--root", type=Path, default=DEFAULT_ROOT, help="its folder (default %(default)s); remove it to start afresh"
+    )
     parser.add_argument("--ssh-port", type=int, default=8022, help="default %(default)s")
     parser.add_argument("--https-port", type=int, default=8443, help="default %(default)s")
-    parser.add_argument("--exit-with-parent", action="store_true", help="end when the process that started this one ends")
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="end when the process that started this one ends"
+    )
     options = parser.parse_args()
     parent = os.getppid()
     stop = threading.Event()
@@ -32,7 +36,9 @@ def main() -> int:
     except (UnsafeFolderError, OSError) as error:
         sys.stderr.write(f"the practice server does not start: {error}\n")
         return 1
-    sys.stdout.write(f"practice server ready: ssh 127.0.0.1:{server.ssh_port} https 127.0.0.1:{server.https_port} folder {server.root}\n")
+    sys.stdout.write(
+        f"practice server ready: ssh 127.0.0.1:{server.ssh_port} https 127.0.0.1:{server.https_port} folder {server.root}\n"
+    )
     sys.stdout.flush()
     while not stop.wait(_LOOK_AT_PARENT_S) and not (options.exit_with_parent and os.getppid() != parent):
         pass

@@ -61,7 +61,9 @@ class Docker:
                 case "restart":
                     return await self._restart(rest)
                 case "version" if not rest:
-                    return Reply(stdout="Client:\n Version:           20.10.24\n\nServer:\n Engine:\n  Version:          20.10.24\n")
+                    return Reply(
+                        stdout="Client:\n Version:           20.10.24\n\nServer:\n Engine:\n  Version:          20.10.24\n"
+                    )
             raise _not_imitated(" ".join(["docker", *arguments]))
         except DockerError as error:
             return error.reply
@@ -74,7 +76,11 @@ class Docker:
         parser.add_argument("--format", default="")
         parser.add_argument("-f", "--filter", action="append", default=[])
         options = parser.parse_args(arguments)
-        listed = [each for each in self.containers if (options.all or each.status != "exited") and all(_kept(each, one) for one in options.filter)]
+        listed = [
+            each
+            for each in self.containers
+            if (options.all or each.status != "exited") and all(_kept(each, one) for one in options.filter)
+        ]
         if options.quiet:
             return _lines(_row(each, no_trunc=options.no_trunc)["ID"] for each in listed)
         if options.format:
@@ -88,7 +94,11 @@ class Docker:
         options = parser.parse_args(arguments)
         found = [each for name in options.names for each in self.containers if _is_called(each, name)]
         described = [_description(each) for each in found]
-        stdout = "".join(_filled(options.format, each) + "\n" for each in described) if options.format else json.dumps(described, indent=4) + "\n"
+        stdout = (
+            "".join(_filled(options.format, each) + "\n" for each in described)
+            if options.format
+            else json.dumps(described, indent=4) + "\n"
+        )
         for name in options.names:
             if not any(_is_called(each, name) for each in self.containers):
                 raise DockerError(1, f"Error: No such object: {name}", "\n" if options.format and not found else stdout)
@@ -100,7 +110,8 @@ class Docker:
         container = self._find(arguments[0], "Error: No such container: {}")
         if container.status == "restarting":
             raise DockerError(
-                1, f"Error response from daemon: Container {container.container_id} is restarting, wait until the container is running"
+                1,
+                f"Error response from daemon: Container {container.container_id} is restarting, wait until the container is running",
             )
         if container.status != "running":
             raise DockerError(1, f"Error response from daemon: Container {container.container_id} is not running")
@@ -118,7 +129,8 @@ class Docker:
         parser.add_argument("-t", "--time", type=int)
         parser.add_argument("names", nargs="+")
         containers = [
-            self._find(name, "Error response from daemon: No such container: {}") for name in parser.parse_args(arguments).names
+            self._find(name, "Error response from daemon: No such container: {}")
+            for name in parser.parse_args(arguments).names
         ]
         await asyncio.gather(*(each.restart() for each in containers))
         return _lines(each.name for each in containers)
@@ -166,7 +178,14 @@ def _row(container: Container, *, no_trunc: bool) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Iterable[str]:
-    titles = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES"}
+    titles = {
+        "ID": "CONTAINER ID",
+        "Image": "IMAGE",
+        "Command": "COMMAND",
+        "Status": "STATUS",
+        "Ports": "PORTS",
+        "Names": "NAMES",
+    }
     widths = {key: max(len(row[key]) for row in [*rows, titles]) + 3 for key in titles}
     for row in [titles, *rows]:
         yield "".join(row[key].ljust(widths[key]) for key in titles).rstrip()
@@ -233,10 +252,23 @@ def _description(container: Container) -> dict[str, Any]:
             "Privileged": False,
         },
         "Mounts": [
-            {"Type": "bind", "Source": source, "Destination": destination, "Mode": "", "RW": True, "Propagation": "rprivate"}
+            {
+                "Type": "bind",
+                "Source": source,
+                "Destination": destination,
+                "Mode": "",
+                "RW": True,
+                "Propagation": "rprivate",
+            }
             for source, destination in container.mounts
         ],
-        "Config": {"Hostname": container.container_id[:12], "User": "", "Env": None, "Cmd": list(container.command), "Image": _image(container)},
+        "Config": {
+            "Hostname": container.container_id[:12],
+            "User": "",
+            "Env": None,
+            "Cmd": list(container.command),
+            "Image": _image(container),
+        },
     }
 
 
@@ -252,7 +284,9 @@ def _nginx_test(nginx: Nginx) -> Reply:
     try:
         nginx.test()
     except EmergencyError as error:
-        return Reply(1, stderr=f"{_log_prefix().format('emerg')}{error}\nnginx: configuration file {MAIN_FILE} test failed\n")
+        return Reply(
+            1, stderr=f"{_log_prefix().format('emerg')}{error}\nnginx: configuration file {MAIN_FILE} test failed\n"
+        )
     return Reply(
         stderr=f"nginx: the configuration file {MAIN_FILE} syntax is ok\nnginx: configuration file {MAIN_FILE} test is successful\n"
     )

@@ -24,9 +24,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "127.0.0.1"
 _SHIMS = Path(__file__).parent / "shims"
-_KEY_USAGES = (
-    "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign crl_sign encipher_only decipher_only"
-).split()
+_KEY_USAGES = [
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+]
 _NGINX_CONF = """\
 # The pair's names stand here; an upgrade may replace this file.
 server {{
@@ -71,7 +79,9 @@ def claim(root: Path) -> int:
     if info.st_uid != os.geteuid():
         wrong = f"belongs to user id {info.st_uid}; remove it, or choose another with --root"
     elif stat.S_IMODE(info.st_mode) & 0o077:
-        wrong = f"is open to others (mode {stat.S_IMODE(info.st_mode):04o}); look into it, then remove it or `chmod 700` it"
+        wrong = (
+            f"is open to others (mode {stat.S_IMODE(info.st_mode):04o}); look into it, then remove it or `chmod 700` it"
+        )
     else:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,7 +151,10 @@ def _shims(folder: Path) -> None:
 
 
 def _ssh_keys(root: Path) -> None:
-    for file, comment in (("ssh_host_ed25519_key", "practice server"), ("id_ed25519", "operator of the practice server")):
+    for file, comment in (
+        ("ssh_host_ed25519_key", "practice server"),
+        ("id_ed25519", "operator of the practice server"),
+    ):
         key = asyncssh.generate_private_key("ssh-ed25519", comment)
         _write(root / f"{file}.pub", key.export_public_key(), 0o644)
         _write(root / file, key.export_private_key(), 0o600)
@@ -172,7 +185,12 @@ def _apstra_files(folder: Path, name: str, https_port: int) -> None:
 def make_authority(root: Path) -> None:
     """Make a CA to practise with: `ca.pem`, `ca-key.pem` (encrypted) and `ca_key_password` in a folder."""
     key, password = ec.generate_private_key(ec.SECP256R1()), secrets.token_urlsafe(12).encode()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Apstra practice CA"), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Practice")])
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, "Apstra practice CA"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Practice"),
+        ]
+    )
     usages = dict.fromkeys(_KEY_USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
     certificate = (
         _certificate(name, name, key.public_key(), years=10)
@@ -214,7 +232,9 @@ def _certificate(
     )
 
 
-def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, encryption: serialization.KeySerializationEncryption) -> bytes:
+def _pem(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, encryption: serialization.KeySerializationEncryption
+) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 

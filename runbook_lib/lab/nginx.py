@@ -22,11 +22,15 @@ _NO_ACCESS = (
     "BIO_new_file() failed (SSL: error:8000000D:system library::Permission denied:calling fopen({path}, r) "
     "error:10080002:BIO routines::system lib)"
 )
-_NO_CERTIFICATE = "PEM_read_bio_X509_AUX() failed (SSL: error:0480006C:PEM routines::no start line:Expecting: TRUSTED CERTIFICATE)"
+_NO_CERTIFICATE = (
+    "PEM_read_bio_X509_AUX() failed (SSL: error:0480006C:PEM routines::no start line:Expecting: TRUSTED CERTIFICATE)"
+)
 _BROKEN_CERTIFICATE = "PEM_read_bio_X509() failed (SSL: error:0488000D:PEM routines::ASN1 lib)"
 _NO_KEY = "PEM_read_bio_PrivateKey() failed (SSL: error:1E08010C:DECODER routines::unsupported:No supported data to decode. Input type: PEM)"
 _ENCRYPTED_KEY = "PEM_read_bio_PrivateKey() failed (SSL: error:04800068:PEM routines::bad password read)"
-_MISMATCH = 'SSL_CTX_use_PrivateKey("{path}") failed (SSL: error:05800074:x509 certificate routines::key values mismatch)'
+_MISMATCH = (
+    'SSL_CTX_use_PrivateKey("{path}") failed (SSL: error:05800074:x509 certificate routines::key values mismatch)'
+)
 _TIMEOUT_S = 10
 _LARGEST_HEAD = 16 * 1024
 
@@ -95,7 +99,11 @@ class Nginx:
         name = inside.removeprefix(f"{CONTAINER_DIR}/")
         if name in self._mounted:
             return Path(f"/proc/self/fd/{self._mounted[name]}")
-        return self._conf_dir / name if name != inside and ".." not in name and not self._file_mounts else Path("/nonexistent", name.lstrip("/"))
+        return (
+            self._conf_dir / name
+            if name != inside and ".." not in name and not self._file_mounts
+            else Path("/nonexistent", name.lstrip("/"))
+        )
 
     def _mount(self) -> None:
         for descriptor in self._mounted.values():
@@ -140,12 +148,18 @@ class Nginx:
                 return
             context = self._context
             if context:
-                threading.Thread(target=self._serve, args=(connection, context), name="practice nginx", daemon=True).start()
+                threading.Thread(
+                    target=self._serve, args=(connection, context), name="practice nginx", daemon=True
+                ).start()
 
     def _serve(self, raw: socket.socket, context: ssl.SSLContext) -> None:
         raw.settimeout(_TIMEOUT_S)
         self._connections.add(raw)
-        with contextlib.suppress(OSError), raw, context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False) as tls:
+        with (
+            contextlib.suppress(OSError),
+            raw,
+            context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False) as tls,
+        ):
             self._connections.discard(raw)
             self._connections.add(tls)
             try:

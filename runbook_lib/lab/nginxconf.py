@@ -7,15 +7,43 @@ from pathlib import Path
 
 CONTAINER_DIR = "/etc/nginx/conf.d"
 MAIN_FILE = "/etc/nginx/nginx.conf"
-_TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<mark>[;{}])|"(?P<double>(?:\\.|[^"\\])*)"|'(?P<single>(?:\\.|[^'\\])*)'|(?P<bare>[^\s;{}]+)""", re.DOTALL)
-_EVERYWHERE = (
-    "access_log add_header client_max_body_size default_type error_log error_page gzip index keepalive_timeout proxy_buffering "
-    "proxy_connect_timeout proxy_http_version proxy_read_timeout proxy_send_timeout proxy_set_header root sendfile server_tokens"
-).split()
-_HTTP_AND_SERVER = (
-    "ssl_certificate ssl_certificate_key ssl_ciphers ssl_dhparam ssl_ecdh_curve ssl_prefer_server_ciphers ssl_protocols "
-    "ssl_session_cache ssl_session_tickets ssl_session_timeout large_client_header_buffers"
-).split()
+_TOKEN = re.compile(
+    r"""\s+|\#[^\n]*|(?P<mark>[;{}])|"(?P<double>(?:\\.|[^"\\])*)"|'(?P<single>(?:\\.|[^'\\])*)'|(?P<bare>[^\s;{}]+)""",
+    re.DOTALL,
+)
+_EVERYWHERE = [
+    "access_log",
+    "add_header",
+    "client_max_body_size",
+    "default_type",
+    "error_log",
+    "error_page",
+    "gzip",
+    "index",
+    "keepalive_timeout",
+    "proxy_buffering",
+    "proxy_connect_timeout",
+    "proxy_http_version",
+    "proxy_read_timeout",
+    "proxy_send_timeout",
+    "proxy_set_header",
+    "root",
+    "sendfile",
+    "server_tokens",
+]
+_HTTP_AND_SERVER = [
+    "ssl_certificate",
+    "ssl_certificate_key",
+    "ssl_ciphers",
+    "ssl_dhparam",
+    "ssl_ecdh_curve",
+    "ssl_prefer_server_ciphers",
+    "ssl_protocols",
+    "ssl_session_cache",
+    "ssl_session_tickets",
+    "ssl_session_timeout",
+    "large_client_header_buffers",
+]
 _ALLOWED_IN = (
     {name: {"http", "server", "location"} for name in _EVERYWHERE}
     | {name: {"http", "server"} for name in _HTTP_AND_SERVER}

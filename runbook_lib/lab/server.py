@@ -108,7 +108,9 @@ class PracticeServer:
         self._lock = folder.claim(self.root)
         self._failure: BaseException | None = None
         ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name=f"practice server {self.root.name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(ready,), name=f"practice server {self.root.name}", daemon=True
+        )
         self._thread.start()
         ready.wait()
         if self._failure:
@@ -168,7 +170,9 @@ class PracticeServer:
             await stack.enter_async_context(listener)
             self.ssh_port = listener.get_port()
             folder.pin_host_key(self.root, self.ssh_port)
-            await stack.enter_async_context(await asyncio.start_unix_server(self._answer_docker, sock=self._docker_socket()))
+            await stack.enter_async_context(
+                await asyncio.start_unix_server(self._answer_docker, sock=self._docker_socket())
+            )
             for container in self._containers:
                 container.boot()
                 stack.callback(container.stop)
@@ -181,7 +185,9 @@ class PracticeServer:
     def _furnish(self) -> None:
         had = folder.https_port(self.root)
         if had and self.https_port not in {0, had}:
-            raise folder.UnsafeFolderError(f"{self.root} was made for HTTPS port {had}; use that port, or remove the folder")
+            raise folder.UnsafeFolderError(
+                f"{self.root} was made for HTTPS port {had}; use that port, or remove the folder"
+            )
         self.https_port = had or self.https_port or folder.free_port()
         folder.furnish(self.root, name=self.name, https_port=self.https_port, password=self.password)
         self.password = (self.root / "sudo_password").read_text()

@@ -146,5 +146,3 @@ async def _ended(shell: subprocess.Popen[bytes]) -> int:
         loop.remove_reader(descriptor)
         os.close(descriptor)
     return shell.wait()
-
-

@@ -148,7 +148,11 @@ def _described(certificate: x509.Certificate) -> Certificate:
         is_ca=bool(constraints and constraints.ca),
         key_usage=usages(_extension(certificate, x509.KeyUsage)),
         extended_key_usage=tuple(each.dotted_string for each in extended) if extended is not None else None,
-        unknown_critical=tuple(each.oid.dotted_string for each in certificate.extensions if each.critical and each.oid not in _KNOWN_EXTENSIONS),
+        unknown_critical=tuple(
+            each.oid.dotted_string
+            for each in certificate.extensions
+            if each.critical and each.oid not in _KNOWN_EXTENSIONS
+        ),
         self_signed=certificate.issuer == certificate.subject and issued(certificate, certificate),
     )
 
@@ -191,7 +195,9 @@ def key_type(public: PublicKeyTypes) -> str:
     if isinstance(public, rsa.RSAPublicKey):
         return f"rsa-{public.key_size}"
     if isinstance(public, ec.EllipticCurvePublicKey):
-        return "ec-" + {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}.get(public.curve.name, public.curve.name)
+        return "ec-" + {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}.get(
+            public.curve.name, public.curve.name
+        )
     return type(public).__name__.removesuffix("PublicKey").lower()
 
 
@@ -245,7 +251,9 @@ def order_chain(certificates: Sequence[Certificate], leaf_spki_sha256: str) -> t
     issuing = {each.issuer for each in certificates if each.issuer != each.subject}
     ours = [each for each in certificates if each.spki_sha256 == leaf_spki_sha256]
     ends = [each for each in certificates if each.subject not in issuing]
-    chain = [max(ours, key=lambda each: each.not_before) if ours else min(ends or certificates, key=lambda each: each.is_ca)]
+    chain = [
+        max(ours, key=lambda each: each.not_before) if ours else min(ends or certificates, key=lambda each: each.is_ca)
+    ]
     while len(chain) < LONGEST_CHAIN and (above := _issuer(chain[-1], certificates)) and above not in chain:
         chain.append(above)
     return tuple(each for index, each in enumerate(chain) if index == 0 or not each.self_signed)

@@ -5,10 +5,10 @@ import ipaddress
 import re
 from collections.abc import Iterator, Sequence
 
-from runbook_lib.models import Certificate, CertificateRequest, Check, KeyDigest, Verdict
+from runbook_lib.models import Certificate, CertificateRequest, Check, KeyDigest, Verdict, judged
 from runbook_lib.pki.certificates import load, quiet
 from runbook_lib.pki.csr import FIELDS
-from runbook_lib.pki.path import CA_B, SERVER_AUTH, SOUND_HASHES, check_path, judged
+from runbook_lib.pki.path import CA_B, SERVER_AUTH, SOUND_HASHES, check_path
 
 STRONG_CURVES = ("ec-p256", "ec-p384")
 SHORTEST_RSA = 2048
@@ -39,7 +39,11 @@ def check_keys(digests: Sequence[KeyDigest]) -> tuple[Check, ...]:
 
 
 def check_certificate(
-    chain: Sequence[Certificate], request: CertificateRequest | None, trust: Sequence[Certificate], now: dt.datetime, names: Sequence[str]
+    chain: Sequence[Certificate],
+    request: CertificateRequest | None,
+    trust: Sequence[Certificate],
+    now: dt.datetime,
+    names: Sequence[str],
 ) -> tuple[Check, ...]:
     """Whether clients will take a certificate at the names by which they reach the server.
 
@@ -51,7 +55,16 @@ def check_certificate(
         names: The service addresses.
     """
     if not chain:
-        return (Check("Is there a certificate?", "a certificate", "none", Verdict.FAIL, "vendor's step 4", "hand in what the CA sent back"),)
+        return (
+            Check(
+                "Is there a certificate?",
+                "a certificate",
+                "none",
+                Verdict.FAIL,
+                "vendor's step 4",
+                "hand in what the CA sent back",
+            ),
+        )
     leaf = chain[0]
     return (
         *_dates(leaf, request, now), *_names(leaf, request, names), *_subject(leaf, request),
@@ -63,7 +76,8 @@ def _dates(leaf: Certificate, request: CertificateRequest | None, now: dt.dateti
     days = (leaf.not_after - now) / dt.timedelta(days=1)
     total = (leaf.not_after - leaf.not_before) / dt.timedelta(days=1)
     early = now < leaf.not_before
-    yield judged("Is the certificate in date?", f"from now on, at {now:%Y-%m-%d %H:%M} UTC", f"{leaf.not_before:%Y-%m-%d %H:%M} to {leaf.not_after:%Y-%m-%d %H:%M}",
+    found = f"{leaf.not_before:%Y-%m-%d %H:%M} to {leaf.not_after:%Y-%m-%d %H:%M}"
+    yield judged("Is the certificate in date?", f"from now on, at {now:%Y-%m-%d %H:%M} UTC", found,
                  good=not early and days > 0, source=VALIDITY, todo="wait until it is valid, and compare the clocks" if early else ASK_AGAIN)  # fmt: skip
     yield judged("Is it good for more than a month?", f"{SOON_DAYS} days or more", f"{days:.0f} days", good=days >= SOON_DAYS, source=VALIDITY,
                  bad=Verdict.WARN, todo="plan the next replacement now")  # fmt: skip
@@ -102,8 +116,14 @@ def _subject(leaf: Certificate, request: CertificateRequest | None) -> Iterator[
     yield judged("Is the common name the one asked for?", request.subject.common_name, ", ".join(found["common_name"]) or "none",
                  good=found["common_name"] == [request.subject.common_name], source="vendor's step 7", bad=Verdict.WARN,
                  todo="make sure that the CA's policy does this, and that this is the certificate for this server")  # fmt: skip
-    asked = {name: getattr(request.subject, name) for name in found if name != "common_name" and getattr(request.subject, name)}
-    other = [f"{name}: {', '.join(found[name]) or 'dropped'}" for name, value in asked.items() if value not in found[name]]
+    asked = {
+        name: getattr(request.subject, name)
+        for name in found
+        if name != "common_name" and getattr(request.subject, name)
+    }
+    other = [
+        f"{name}: {', '.join(found[name]) or 'dropped'}" for name, value in asked.items() if value not in found[name]
+    ]
     if asked:
         yield judged("Is the rest of the subject as asked?", ", ".join(f"{name}: {value}" for name, value in asked.items()), ", ".join(other) or "as asked",
                      good=not other, source="the request", bad=Verdict.WARN, todo="nothing: CAs write the subject by their own policy")  # fmt: skip

@@ -27,7 +27,9 @@ FIELDS = (
 # OpenSSL reads a line in pieces of 510 bytes, and releases as late as 3.2 lose a backslash on which a piece ends (crypto/conf/conf_def.c).
 _LONGEST_LINE = 500
 _EXTENSION_REQUEST = "1.2.840.113549.1.9.14"  # RFC 2985, section 5.4.2
-_DNS_NAME = re.compile(r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_DNS_NAME = re.compile(
+    r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+)
 _LONGEST_DNS_NAME = 253  # RFC 1035, section 2.3.4, without the root's dot
 _ASKED_EXTENSIONS = (ExtensionOID.SUBJECT_ALTERNATIVE_NAME, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE)
 
@@ -118,7 +120,9 @@ def _judge(name: str, value: str, longest: int) -> None:
 
 
 def _escaped(value: str) -> str:
-    return "".join(f"\\{each}" if each.isascii() and not each.isalnum() and each not in " -.:_@" else each for each in value)
+    return "".join(
+        f"\\{each}" if each.isascii() and not each.isalnum() and each not in " -.:_@" else each for each in value
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +179,9 @@ def _read(csr: x509.CertificateSigningRequest) -> WrittenRequest:
         signed=csr.is_signature_valid,
         signature_hash=csr.signature_hash_algorithm.name if csr.signature_hash_algorithm else "",
         key_usage=usages(usage) if isinstance(usage, x509.KeyUsage) else None,
-        extended_key_usage=tuple(each.dotted_string for each in extended) if isinstance(extended, x509.ExtendedKeyUsage) else None,
+        extended_key_usage=tuple(each.dotted_string for each in extended)
+        if isinstance(extended, x509.ExtendedKeyUsage)
+        else None,
         others=tuple(each.dotted_string for each in extensions if each not in _ASKED_EXTENSIONS) + tuple(attributes),
     )
 
@@ -198,12 +204,20 @@ def _checks(written: WrittenRequest, request: CertificateRequest) -> Iterator[Ch
         if asked or found:
             yield _check(f"Is {name} in the CSR as asked?", asked, found)
     ours = {name for _, name, _, _ in FIELDS}
-    yield _check("Is nothing else in the subject?", [], [f"{field}={value}" for field, value in written.subject if field not in ours])
+    yield _check(
+        "Is nothing else in the subject?",
+        [],
+        [f"{field}={value}" for field, value in written.subject if field not in ours],
+    )
     yield _check("Are the names in the CSR as asked?", [_canonical(entry) for entry in request.san], written.san)
     yield _check("Is the key of the kind asked for?", [request.key_type], [written.key])
     usage = ["digital_signature", "key_encipherment"] if request.key_type.startswith("rsa") else ["digital_signature"]
     yield _check("Does it ask for a TLS server's key usage?", usage, written.key_usage or ())
-    yield _check("Does it ask for a TLS server's certificate?", [ExtendedKeyUsageOID.SERVER_AUTH.dotted_string], written.extended_key_usage or ())
+    yield _check(
+        "Does it ask for a TLS server's certificate?",
+        [ExtendedKeyUsageOID.SERVER_AUTH.dotted_string],
+        written.extended_key_usage or (),
+    )
     yield _check("Does the CSR ask for nothing else?", [], written.others)
 
 
@@ -224,4 +238,10 @@ def subject_of(request: CertificateRequest) -> x509.Name:
     Raises:
         ValueError: A field is longer than RFC 5280 allows.
     """
-    return x509.Name([x509.NameAttribute(oid, getattr(request.subject, name)) for _, name, oid, _ in FIELDS if getattr(request.subject, name)])
+    return x509.Name(
+        [
+            x509.NameAttribute(oid, getattr(request.subject, name))
+            for _, name, oid, _ in FIELDS
+            if getattr(request.subject, name)
+        ]
+    )

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from runbook_lib.models import Certificate, Check, Verdict
+from runbook_lib.models import Certificate, Check, Verdict, judged
 from runbook_lib.pki.certificates import LONGEST_CHAIN, issued, load
 from runbook_lib.pki.foreign import UNREADABLE
 
@@ -19,11 +19,6 @@ SOUND_HASHES = ("sha256", "sha384", "sha512")
 WHOLE_CHAIN = "hand in the certificate with its intermediates, and the right root as ca_file"
 PATH_RULES = "RFC 5280, section 6"
 CA_B = "CA/B Forum baseline requirements"
-
-
-def judged(question: str, expected: str, found: str, *, good: bool, source: str, todo: str, bad: Verdict = Verdict.FAIL) -> Check:  # noqa: PLR0913
-    """A check that passes or not."""
-    return Check(question, expected, found, Verdict.PASS if good else bad, source, "" if good else todo)
 
 
 def check_path(chain: Sequence[Certificate], trust: Sequence[Certificate], now: dt.datetime) -> Iterator[Check]:
@@ -39,7 +34,8 @@ def check_path(chain: Sequence[Certificate], trust: Sequence[Certificate], now: 
     yield _trusted(chain, trust, now)
     if above := [*chain[1:], *_anchors(chain, trust)]:
         first = min(above, key=lambda each: each.not_after)
-        yield judged("Will its CA last longer than the certificate?", f"beyond {chain[0].not_after:%Y-%m-%d}", f"{first.subject}: to {first.not_after:%Y-%m-%d}",
+        until = f"{first.subject}: to {first.not_after:%Y-%m-%d}"
+        yield judged("Will its CA last longer than the certificate?", f"beyond {chain[0].not_after:%Y-%m-%d}", until,
                      good=first.not_after > chain[0].not_after, source=PATH_RULES, bad=Verdict.WARN,
                      todo="plan the next replacement for the end of the CA's certificate")  # fmt: skip
 
@@ -61,7 +57,10 @@ def _unfit(authority: Certificate, now: dt.datetime) -> str:
         (extended is not None and not {SERVER_AUTH, ANY_USAGE} & set(extended), "is not for TLS servers"),
         (now < authority.not_before, "is not valid yet"),
         (now >= authority.not_after, "has expired"),
-        (not authority.self_signed and authority.signature_hash not in SOUND_HASHES, f"is signed with {authority.signature_hash or 'no SHA-2'}"),
+        (
+            not authority.self_signed and authority.signature_hash not in SOUND_HASHES,
+            f"is signed with {authority.signature_hash or 'no SHA-2'}",
+        ),
     )
     return next((reason for holds, reason in reasons if holds), "")
 
@@ -78,13 +77,22 @@ def _trusted(chain: Sequence[Certificate], trust: Sequence[Certificate], now: dt
                      "give the CA's root as ca_file, and see that its intermediates were handed in with the certificate")  # fmt: skip
     anchors = _anchors(chain, trust)
     if not anchors:
-        return Check(question, expected, f"{top.issuer} is neither in the file nor in ca_file", Verdict.FAIL, PATH_RULES, WHOLE_CHAIN)
+        return Check(
+            question,
+            expected,
+            f"{top.issuer} is neither in the file nor in ca_file",
+            Verdict.FAIL,
+            PATH_RULES,
+            WHOLE_CHAIN,
+        )
     unsent = [each for each in anchors if each not in chain and not each.self_signed and _anchors([each], trust)]
     if unsent == anchors:
         return Check(question, expected, f"the intermediate {unsent[0].subject} is in ca_file alone, so nginx will not send it", Verdict.FAIL,
                      "RFC 5246, section 7.4.2", "hand in the certificate with this intermediate after it")  # fmt: skip
     refusal = _refusal(chain, anchors, now)
-    return judged(question, expected, refusal or anchors[0].subject, good=not refusal, source=PATH_RULES, todo=WHOLE_CHAIN)
+    return judged(
+        question, expected, refusal or anchors[0].subject, good=not refusal, source=PATH_RULES, todo=WHOLE_CHAIN
+    )
 
 
 def _anchors(chain: Sequence[Certificate], trust: Sequence[Certificate]) -> list[Certificate]:
@@ -108,12 +116,23 @@ def _refusal(chain: Sequence[Certificate], anchors: Sequence[Certificate], now: 
     try:
         builder.build_server_verifier(_a_name_of(chain[0])).verify(load(chain[0]), [load(each) for each in chain[1:]])
     except (verification.VerificationError, *UNREADABLE) as error:
-        return str(error).removeprefix("validation failed: ").removeprefix("candidates exhausted: ").partition(" (encountered")[0]
+        return (
+            str(error)
+            .removeprefix("validation failed: ")
+            .removeprefix("candidates exhausted: ")
+            .partition(" (encountered")[0]
+        )
     return ""
 
 
 def _lenient(policy: verification.ExtensionPolicy) -> verification.ExtensionPolicy:
-    for kind in (x509.AuthorityKeyIdentifier, x509.SubjectKeyIdentifier, x509.KeyUsage, x509.ExtendedKeyUsage, x509.AuthorityInformationAccess):
+    for kind in (
+        x509.AuthorityKeyIdentifier,
+        x509.SubjectKeyIdentifier,
+        x509.KeyUsage,
+        x509.ExtendedKeyUsage,
+        x509.AuthorityInformationAccess,
+    ):
         policy = policy.may_be_present(kind, verification.Criticality.AGNOSTIC, None)
     return policy
 
@@ -121,7 +140,9 @@ def _lenient(policy: verification.ExtensionPolicy) -> verification.ExtensionPoli
 _AUTHORITY = _lenient(verification.ExtensionPolicy.webpki_defaults_ca()).require_present(
     x509.BasicConstraints, verification.Criticality.AGNOSTIC, None
 )
-_LEAF = _lenient(verification.ExtensionPolicy.webpki_defaults_ee()).may_be_present(x509.BasicConstraints, verification.Criticality.AGNOSTIC, None)
+_LEAF = _lenient(verification.ExtensionPolicy.webpki_defaults_ee()).may_be_present(
+    x509.BasicConstraints, verification.Criticality.AGNOSTIC, None
+)
 
 
 def _a_name_of(leaf: Certificate) -> x509.DNSName | x509.IPAddress:

@@ -257,7 +257,9 @@ class OutageMeter:
             await asyncio.sleep(INTERVAL_S)
 
     async def _probe(self) -> None:
-        seen = await handshake(self.opener, address="", vantage="", server_name=self.server_name, time_limit_s=PROBE_LIMIT_S)
+        seen = await handshake(
+            self.opener, address="", vantage="", server_name=self.server_name, time_limit_s=PROBE_LIMIT_S
+        )
         leaf = hashlib.sha256(ssl.PEM_cert_to_DER_cert(seen.chain[0])).hexdigest() if seen.chain else ""
         self.samples.append((time.monotonic() - self._begun, leaf))
 

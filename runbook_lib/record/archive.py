@@ -64,7 +64,9 @@ def open_record(records_dir: Path, change_id: str, redact: Callable[[str], str])
         for each in (folder, folder / "notebooks", folder / "files"):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(f"no record can be kept in {records_dir}", why=str(error), todo="name another records_dir") from None
+        raise Refused(
+            f"no record can be kept in {records_dir}", why=str(error), todo="name another records_dir"
+        ) from None
     return Record(folder, Journal(folder, redact))
 
 
@@ -86,7 +88,9 @@ def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
     """Every record, oldest first."""
     if not records_dir.is_dir():
         return ()
-    return tuple(_summary(each) for each in sorted(records_dir.iterdir()) if each.is_dir() and CHANGE_ID.fullmatch(each.name))
+    return tuple(
+        _summary(each) for each in sorted(records_dir.iterdir()) if each.is_dir() and CHANGE_ID.fullmatch(each.name)
+    )
 
 
 def _summary(folder: Path) -> RecordSummary:
@@ -113,13 +117,16 @@ def story(folder: Path) -> Iterator[tuple[str, str, str]]:
         yield str(event["at"])[:19].replace("T", " "), str(event["event"]), _told(event)
 
 
-def _told(event: Event) -> str:
+def _told(event: Event) -> str:  # noqa: PLR0911 - one line an event reads best
     match event["event"]:
         case "run":
-            return f"{event['notebook']} on {event['host']}, apply {event.get('apply', False)}, operator {event['operator']}, ticket {event.get('ticket') or 'none'}"
+            who = f"operator {event['operator']}, ticket {event.get('ticket') or 'none'}"
+            return f"{event['notebook']} on {event['host']}, apply {event.get('apply', False)}, {who}"
         case "checks":
             verdicts = [check["verdict"] for check in event["checks"]]
-            return f"{event['step']}: " + ", ".join(f"{verdicts.count(each)} {each}" for each in dict.fromkeys(verdicts))
+            return f"{event['step']}: " + ", ".join(
+                f"{verdicts.count(each)} {each}" for each in dict.fromkeys(verdicts)
+            )
         case "plan":
             return f"sha256:{event['sha256']}, {len(event['commands'])} commands"
         case "intent":
@@ -129,7 +136,7 @@ def _told(event: Event) -> str:
         case "certificate":
             return f"{event['role']}: {event['common_name']}, until {event['not_after'][:10]}, sha256 {event['sha256']}"
         case "probe":
-            return f"outage {event['outage_ms']} ms in {event['samples']} probes"
+            return f"outage {event['outage_ms']:.0f} ms in {event['samples']} probes"
         case "file":
             return f"{event['name']}, {event['bytes']} bytes"
         case "end":
@@ -142,4 +149,3 @@ def contents(folder: Path) -> tuple[str, ...]:
     """The files of a record with their sizes."""
     files = sorted(each for each in folder.rglob("*") if each.is_file())
     return tuple(f"{each.relative_to(folder)}  {each.stat().st_size} bytes" for each in files)
-

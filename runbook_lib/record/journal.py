@@ -59,7 +59,9 @@ class Journal:
         head = _digest(lines[-1]) if lines else ""
         self._count, self.head = len(lines), head
         if torn:
-            self.write("torn", text="the line before was cut short: the process that wrote it was killed or the disk was full")
+            self.write(
+                "torn", text="the line before was cut short: the process that wrote it was killed or the disk was full"
+            )
         return self._count, self.head
 
     def write(self, event: str, **fields: object) -> str:
@@ -121,7 +123,9 @@ def check_chain(lines: Sequence[bytes], path: Path) -> None:
             if number < len(lines) and _is_torn(lines[number], _digest(line)):
                 previous = head
         if previous != head:
-            raise JournalUnusable(f"{path} does not hang together at line {number}", todo="keep it as it is and use another records_dir")
+            raise JournalUnusable(
+                f"{path} does not hang together at line {number}", todo="keep it as it is and use another records_dir"
+            )
         head = _digest(line)
 
 
@@ -169,5 +173,8 @@ def outcome_of(events: Sequence[Event]) -> Outcome:
         return Outcome(end["outcome"])
     begun = [event for event in run if event["event"] in {"intent", "result"}]
     open_ended = bool(begun) and begun[-1]["event"] == "intent"
-    armed = any(event["event"] == "intent" and event["step"] == "install" and "arm the guard" in event["purpose"] for event in begun)
+    armed = any(
+        event["event"] == "intent" and event["step"] == "install" and "arm the guard" in event["purpose"]
+        for event in begun
+    )
     return Outcome.UNKNOWN if open_ended or armed else Outcome.FAILED

@@ -81,7 +81,13 @@ async def connect(login: Login) -> Connection:
         Unreachable: No connection, or the login was turned down.
     """
     hops = await _open_hops(login, login.host, depth=0)
-    hop = _Hop(login.host, None if login.port == asyncssh.DEFAULT_PORT else login.port, login.user, login.client_key, login.password)
+    hop = _Hop(
+        login.host,
+        None if login.port == asyncssh.DEFAULT_PORT else login.port,
+        login.user,
+        login.client_key,
+        login.password,
+    )
     try:
         return Connection(await _open(login, hop, hops), hops)
     except BaseException:
@@ -101,20 +107,26 @@ async def read_host_key(login: Login) -> tuple[asyncssh.SSHKey, str, int, str]:
     """
     hops = await _open_hops(login, login.host, depth=0)
     try:
-        options = await _options(login, _Hop(login.host, None if login.port == asyncssh.DEFAULT_PORT else login.port, login.user, "", None))
+        options = await _options(
+            login, _Hop(login.host, None if login.port == asyncssh.DEFAULT_PORT else login.port, login.user, "", None)
+        )
         key = await _shown_key(options, hops[-1] if hops else None)
     finally:
         for each in reversed(hops):
             each.close()
     if key is None:
-        raise Unreachable("the server showed no host key", server=login.host, todo="check host, ssh_port and the network")
+        raise Unreachable(
+            "the server showed no host key", server=login.host, todo="check host, ssh_port and the network"
+        )
     return key, options.host_key_alias or options.host, options.port, _known_hosts_files(login, options)[0]
 
 
 async def _open_hops(login: Login, name: str, *, depth: int) -> list[asyncssh.SSHClientConnection]:
     """Opens the bastions on the way to `name`, the nearest first."""
     if depth > MOST_HOPS:
-        raise Unreachable(f"more than {MOST_HOPS} bastions in a row", server=login.host, todo="look for a circle in ProxyJump")
+        raise Unreachable(
+            f"more than {MOST_HOPS} bastions in a row", server=login.host, todo="look for a circle in ProxyJump"
+        )
     options = await _options(login, _Hop(name, None, None, "", None))
     hops: list[asyncssh.SSHClientConnection] = []
     for text in options.tunnel.split(",") if isinstance(options.tunnel, str) else ():
@@ -175,7 +187,10 @@ def _known_hosts(login: Login, options: asyncssh.SSHClientConnectionOptions) -> 
         return asyncssh.read_known_hosts(files)
     except (OSError, ValueError) as error:
         raise Unreachable(
-            f"{', '.join(files)} cannot be read as pinned host keys", server=login.host, why=str(error), todo="correct the file"
+            f"{', '.join(files)} cannot be read as pinned host keys",
+            server=login.host,
+            why=str(error),
+            todo="correct the file",
         ) from None
 
 
@@ -243,12 +258,19 @@ async def _host_key_error(
 ) -> Unreachable | HostKeyUnknown | HostKeyChanged:
     key = await _shown_key(options, tunnel)
     if key is None:
-        return Unreachable(f"no SSH session with {options.host}", server=login.host, why=str(error), todo="check host and ssh_port")
+        return Unreachable(
+            f"no SSH session with {options.host}", server=login.host, why=str(error), todo="check host and ssh_port"
+        )
     shown = f"{key.get_algorithm()} {key.get_fingerprint()}"
     name = options.host_key_alias or options.host
     pinned = known.match(name, "", options.port)[0]
     if key in pinned and isinstance(error, asyncssh.KeyExchangeFailed):
-        return Unreachable(f"no SSH session with {options.host}", server=login.host, why=str(error), todo="compare the algorithms of both sides")
+        return Unreachable(
+            f"no SSH session with {options.host}",
+            server=login.host,
+            why=str(error),
+            todo="compare the algorithms of both sides",
+        )
     if pinned:
         was = ", ".join(f"{each.get_algorithm()} {each.get_fingerprint()}" for each in pinned)
         return HostKeyChanged(
@@ -277,4 +299,6 @@ def _login_error(login: Login, hop: _Hop, error: Exception) -> Unreachable:
             todo="check user, client_key and ssh_password (bastion_passwords for a bastion); one attempt was made",
         )  # fmt: skip
     why = text or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-    return Unreachable(f"no SSH connection to {hop.name}", server=login.host, why=why, todo="check host, ssh_port and the network")
+    return Unreachable(
+        f"no SSH connection to {hop.name}", server=login.host, why=why, todo="check host, ssh_port and the network"
+    )

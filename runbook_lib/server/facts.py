@@ -73,7 +73,9 @@ def identity() -> Fact[Identity]:
 
 def containers() -> Fact[tuple[Container, ...]]:
     """Every container docker knows, running or not; none where docker does not answer."""
-    script = "ids=$(docker ps --all --quiet --no-trunc) && if [ -n \"$ids\" ]; then docker inspect $ids; else echo '[]'; fi"
+    script = (
+        "ids=$(docker ps --all --quiet --no-trunc) && if [ -n \"$ids\" ]; then docker inspect $ids; else echo '[]'; fi"
+    )
 
     def process(text: str) -> tuple[Container, ...]:
         return tuple(_container(each) for each in json.loads(text or "[]"))
@@ -82,7 +84,9 @@ def containers() -> Fact[tuple[Container, ...]]:
 
 
 def _container(said: Mapping[str, Any]) -> Container:
-    mounts = tuple(Mount(str(m.get("Type", "")), str(m["Source"]), str(m["Destination"])) for m in said.get("Mounts") or ())
+    mounts = tuple(
+        Mount(str(m.get("Type", "")), str(m["Source"]), str(m["Destination"])) for m in said.get("Mounts") or ()
+    )
     return Container(
         name=str(said["Name"]).removeprefix("/"),
         container_id=str(said["Id"]),
@@ -119,7 +123,10 @@ def folder_listing(folder: str) -> Fact[tuple[FileFact, ...]]:
             sums[name] = digest
         fields = iter(said["entries"].decode(errors="replace").split("\0")[:-1])
         rows = zip(fields, fields, fields, fields, fields, fields, strict=True)
-        entries = (FileFact(name, kind, mode, owner, group, int(size), sums.get(name, "")) for name, kind, mode, owner, group, size in rows)
+        entries = (
+            FileFact(name, kind, mode, owner, group, int(size), sums.get(name, ""))
+            for name, kind, mode, owner, group, size in rows
+        )
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
     return Fact(Command("what lies in conf_dir", script), process)
@@ -174,8 +181,10 @@ def _socket_address(text: str) -> str:
 
 def sockets_of(pid: int) -> Fact[frozenset[str]]:
     """Inodes of the sockets that a process holds."""
-    script = f"for each in /proc/{pid}/fd/*; do readlink \"$each\"; done 2>/dev/null"
-    return Fact(Command("which sockets nginx holds", script), lambda text: frozenset(re.findall(r"socket:\[(\d+)\]", text)))
+    script = f'for each in /proc/{pid}/fd/*; do readlink "$each"; done 2>/dev/null'
+    return Fact(
+        Command("which sockets nginx holds", script), lambda text: frozenset(re.findall(r"socket:\[(\d+)\]", text))
+    )
 
 
 def connect_address(addresses: tuple[str, ...], host: str) -> str:
@@ -193,8 +202,8 @@ def space(conf_dir: str, state_dir: str) -> Fact[tuple[dict[str, int], int]]:
     """Free bytes where conf_dir and state_dir lie (or will lie), and the bytes of the folder that is backed up."""
     above = shlex.quote(str(PurePosixPath(conf_dir).parent))
     script = (
-        f"folder={shlex.quote(state_dir)}; while [ ! -d \"$folder\" ]; do folder=$(dirname \"$folder\"); done; "
-        f"df -PB1 {shlex.quote(conf_dir)} \"$folder\" | tail -n +2; du -sb {above} | cut -f 1"
+        f'folder={shlex.quote(state_dir)}; while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done; '
+        f'df -PB1 {shlex.quote(conf_dir)} "$folder" | tail -n +2; du -sb {above} | cut -f 1'
     )
 
     def process(text: str) -> tuple[dict[str, int], int]:
@@ -229,9 +238,9 @@ def state_dir_place(state_dir: str) -> Fact[tuple[str, ...]]:
 def change_list(state_dir: str) -> Fact[tuple[tuple[str, str, str], ...]]:
     """The changes that have a folder, oldest first: id, `replace` or `restore`, and what was decided."""
     script = (
-        f"cd {shlex.quote(state_dir)}/changes 2>/dev/null || exit 0; for each in *; do [ -f \"$each/change.json\" ] || continue; "
-        "kind=replace; grep -q '\"kind\": \"restore\"' \"$each/change.json\" && kind=restore; "
-        "echo \"$each $kind $(cat \"$each/decided\" 2>/dev/null)\"; done"
+        f'cd {shlex.quote(state_dir)}/changes 2>/dev/null || exit 0; for each in *; do [ -f "$each/change.json" ] || continue; '
+        'kind=replace; grep -q \'"kind": "restore"\' "$each/change.json" && kind=restore; '
+        'echo "$each $kind $(cat "$each/decided" 2>/dev/null)"; done'
     )
 
     def process(text: str) -> tuple[tuple[str, str, str], ...]:
@@ -256,7 +265,11 @@ def change_folder(state_dir: str, change_id: str) -> Fact[ChangeFolder]:
         *(f"say {name} cat {name}" for name in small),
         *_pair_lines(""),
         *_pair_lines("backup/"),
-        *(line for name, script in publics.items() for line in (f"say pem:{name} {script}", f"say digest:{name} '{_DIGEST.format(script)}'")),
+        *(
+            line
+            for name, script in publics.items()
+            for line in (f"say pem:{name} {script}", f"say digest:{name} '{_DIGEST.format(script)}'")
+        ),
         "say files 'find . -type f -printf \"%m %P\\n\" | sort'",
     ]
     command = Command("where the change stands", "\n".join(lines))

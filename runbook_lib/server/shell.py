@@ -65,7 +65,9 @@ class RootShell:
         if taken:
             await self.unlock()
             raise Locked(
-                f"another run is applying on {folder}", server=self._host, todo="wait until it has ended, then run again"
+                f"another run is applying on {folder}",
+                server=self._host,
+                todo="wait until it has ended, then run again",
             )
 
     async def unlock(self) -> None:
@@ -179,7 +181,7 @@ async def open_root_shell(
         Unreachable: sudo turned us down; the text says why.
     """
     ready, prompt = secrets.token_hex(16), secrets.token_hex(16)
-    announce = f'printf %s {ready}; printf %s {ready} >&2; exec /bin/sh'
+    announce = f"printf %s {ready}; printf %s {ready} >&2; exec /bin/sh"
     process = await connection.create_process(
         f"exec sudo -S -p {prompt} -- /bin/sh -c '{_START}; {announce}'", encoding=None, request_pty=False
     )
@@ -192,12 +194,15 @@ async def open_root_shell(
     except (TimeoutError, asyncssh.Error, OSError) as error:
         process.close()
         raise Unreachable(
-            "sudo gave no root shell", server=host, why=str(error) or "no answer in time", todo="log in by hand and try `sudo -s`"
+            "sudo gave no root shell",
+            server=host,
+            why=str(error) or "no answer in time",
+            todo="log in by hand and try `sudo -s`",
         ) from None
     return RootShell(process, host)
 
 
-class _SudoRefused(Exception):  # noqa: N818 - a signal inside this module
+class _SudoRefused(Exception):
     def __init__(self, wrong: str, noise: bytes) -> None:
         super().__init__(wrong)
         self.noise = noise
@@ -237,8 +242,16 @@ def _refusal(host: str, refusal: _SudoRefused, prompt: str) -> Unreachable:
     said = redact(refusal.noise.decode(errors="replace").replace(prompt, "")).strip()
     causes: Sequence[tuple[str, str, str]] = (
         ("xpired", "the password has expired", "log in once by hand (`ssh`), set a new password, then run again"),
-        ("assword change required", "the password has expired", "log in once by hand (`ssh`), set a new password, then run again"),
-        ("must have a tty", "sudo wants a terminal (Defaults requiretty)", "switch requiretty off for this user in sudoers"),
+        (
+            "assword change required",
+            "the password has expired",
+            "log in once by hand (`ssh`), set a new password, then run again",
+        ),
+        (
+            "must have a tty",
+            "sudo wants a terminal (Defaults requiretty)",
+            "switch requiretty off for this user in sudoers",
+        ),
         ("not in the sudoers", "the user may not use sudo", "log in as a user who may, or add this one to sudoers"),
         ("not found", "there is no sudo on the server", "install sudo"),
     )
@@ -246,4 +259,9 @@ def _refusal(host: str, refusal: _SudoRefused, prompt: str) -> Unreachable:
         if sign in said:
             return Unreachable(what, server=host, why=said[-500:], todo=todo)
     what = str(refusal) or "sudo gave no root shell"
-    return Unreachable(what, server=host, why=said[-500:], todo="check sudo_password: one attempt was made, no more will follow by itself")
+    return Unreachable(
+        what,
+        server=host,
+        why=said[-500:],
+        todo="check sudo_password: one attempt was made, no more will follow by itself",
+    )

@@ -86,11 +86,16 @@ async def _listening(shell: RootShell, host: str, sockets: Sequence[tuple[str, s
 
 async def _read(shell: RootShell, host: str, facts: Sequence[read.Fact[Any]], *, tolerant: bool = False) -> list[Any]:
     results = await shell.run_all([fact.command for fact in facts])
-    return [fact.process(result.stdout if tolerant else _said(result, host)) for fact, result in zip(facts, results, strict=True)]
+    return [
+        fact.process(result.stdout if tolerant else _said(result, host))
+        for fact, result in zip(facts, results, strict=True)
+    ]
 
 
 def _said(result: CommandResult, host: str) -> str:
     if result.status:
         why = result.stderr.strip() or ("no answer in time" if result.timed_out else f"exit status {result.status}")
-        raise Refused(f"could not read {result.command.purpose}", server=host, why=why, todo="look at the server, then run again")
+        raise Refused(
+            f"could not read {result.command.purpose}", server=host, why=why, todo="look at the server, then run again"
+        )
     return result.stdout

@@ -32,15 +32,23 @@ class NoOptions(BaseModel):
 
 def _no_key_itself(text: str) -> str:
     if "-----" in text or "\n" in text:
-        raise PydanticCustomError("fault", "is a key in clear", {"write": f"the path of an encrypted PEM key, or {HOW_TO_WRITE}"})
+        raise PydanticCustomError(
+            "fault", "is a key in clear", {"write": f"the path of an encrypted PEM key, or {HOW_TO_WRITE}"}
+        )
     return text
 
 
 class LocalCaOptions(NoOptions):
     """The options of `local-ca`."""
 
-    ca_certificate: Annotated[str, Field(min_length=1, description="path of the CA's certificate; intermediates above it may follow")]
-    ca_key: Annotated[str, AfterValidator(_no_key_itself), Field(min_length=1, description="path of an encrypted PEM key, or a secret reference to one")]
+    ca_certificate: Annotated[
+        str, Field(min_length=1, description="path of the CA's certificate; intermediates above it may follow")
+    ]
+    ca_key: Annotated[
+        str,
+        AfterValidator(_no_key_itself),
+        Field(min_length=1, description="path of an encrypted PEM key, or a secret reference to one"),
+    ]
     ca_key_password: Annotated[Secret, Field(description="secret reference to the key's passphrase")] = ""
 
 
@@ -62,7 +70,9 @@ def option_faults(name: str, options: Mapping[str, object]) -> tuple[Fault, ...]
 def _fault(error: Any, model: type[NoOptions]) -> Fault:  # noqa: ANN401 - pydantic's own mapping
     name = str(error["loc"][0])
     field = model.model_fields.get(name)
-    write = error.get("ctx", {}).get("write") or (field.description if field else f"one of: {', '.join(model.model_fields) or 'no option at all'}")
+    write = error.get("ctx", {}).get("write") or (
+        field.description if field else f"one of: {', '.join(model.model_fields) or 'no option at all'}"
+    )
     wrong = {"missing": "is missing", "extra_forbidden": "is no option of this signer"}.get(error["type"], error["msg"])
     return Fault(f"signer_options.{name}", wrong, str(write))
 
@@ -100,9 +110,13 @@ def _local_ca(options: LocalCaOptions, resolve: Callable[[str, str], str], base:
         field = "signer_options.ca_certificate" if chain[0].spki_sha256 == ours else field
         return LocalCa(chain, key)
     except OSError as error:
-        raise UnusableParameters([Fault(field, f"cannot be read: {error.strerror}", "the path of an existing file")]) from None
+        raise UnusableParameters(
+            [Fault(field, f"cannot be read: {error.strerror}", "the path of an existing file")]
+        ) from None
     except ValueError as error:
-        raise UnusableParameters([Fault(field, str(error), "the CA's certificate, and the key that belongs to it")]) from None
+        raise UnusableParameters(
+            [Fault(field, str(error), "the CA's certificate, and the key that belongs to it")]
+        ) from None
 
 
 def _bytes(path: Path) -> bytes:
@@ -110,10 +124,14 @@ def _bytes(path: Path) -> bytes:
         return opened.read(LARGEST + 1)
 
 
-def _ca_key(options: LocalCaOptions, resolve: Callable[[str, str], str], base: Path) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+def _ca_key(
+    options: LocalCaOptions, resolve: Callable[[str, str], str], base: Path
+) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
     """The CA's key; what is raised never holds a part of it or of its passphrase."""
     by_reference = REFERENCE.fullmatch(options.ca_key) is not None
-    pem = resolve("ca_key", options.ca_key).encode() if by_reference else _bytes(base / Path(options.ca_key).expanduser())
+    pem = (
+        resolve("ca_key", options.ca_key).encode() if by_reference else _bytes(base / Path(options.ca_key).expanduser())
+    )
     password = resolve("ca_key_password", options.ca_key_password).encode() if options.ca_key_password else None
     encrypted = b"ENCRYPTED" in pem
     if not by_reference and not encrypted:

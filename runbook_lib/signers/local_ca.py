@@ -62,7 +62,9 @@ class LocalCa:
             public = _public_key(csr_pem, request)
             leaf = self._builder(public, request, now).sign(self._key, hashes.SHA256())
         except UNREADABLE as error:
-            raise SigningRefused("the local CA cannot sign this request", why=str(error), todo="run again with change_id=new") from None
+            raise SigningRefused(
+                "the local CA cannot sign this request", why=str(error), todo="run again with change_id=new"
+            ) from None
         above = () if self._chain[0].self_signed else self._chain
         return leaf.public_bytes(Encoding.PEM) + bundle_pem(above).encode()
 

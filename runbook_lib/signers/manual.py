@@ -32,8 +32,12 @@ class Manual:
             if not self._file.exists():
                 return None
             if not self._file.is_file():
-                raise SigningRefused(f"certificate_file {self._file} is no regular file", todo="name the file that the CA handed back")
+                raise SigningRefused(
+                    f"certificate_file {self._file} is no regular file", todo="name the file that the CA handed back"
+                )
             with self._file.open("rb") as opened:
                 return opened.read(LARGEST + 1)
         except OSError as error:
-            raise SigningRefused(f"certificate_file {self._file} cannot be read", why=error.strerror or "", todo="make it readable") from None
+            raise SigningRefused(
+                f"certificate_file {self._file} cannot be read", why=error.strerror or "", todo="make it readable"
+            ) from None

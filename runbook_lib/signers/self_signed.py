@@ -27,7 +27,14 @@ class SelfSigned:
         script = f"cd {shlex.quote(folder)} && openssl x509 -req -sha256 -days {days} -in nginx.csr -signkey nginx.key -extfile /dev/stdin"
         extensions = (*extension_lines(request), "basicConstraints = critical, CA:FALSE", "subjectKeyIdentifier = hash")
         stdin = "\n".join((*extensions, *name_lines(request), ""))
-        return (Command(f"let the new key sign its own certificate for {days} days", script, undo="none needed: it is only printed", stdin=stdin),)
+        return (
+            Command(
+                f"let the new key sign its own certificate for {days} days",
+                script,
+                undo="none needed: it is only printed",
+                stdin=stdin,
+            ),
+        )
 
     async def sign(self, csr_pem: str, request: CertificateRequest, now: dt.datetime) -> bytes | None:  # noqa: ARG002
         """Never asked: the certificate is what the command printed.

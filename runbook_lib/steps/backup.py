@@ -43,7 +43,9 @@ def checks(facts: Facts, change_id: str) -> tuple[Check, ...]:
     """Whether the backup is there, holds what is live, and is closed to others."""
     change = facts.change(change_id)
     whole = set(change.backup_sums) == set(NAMES)
-    loose = sorted(f"{name} {mode}" for name, mode in change.files.items() if name.startswith("backup/") and mode != "600")
+    loose = sorted(
+        f"{name} {mode}" for name, mode in change.files.items() if name.startswith("backup/") and mode != "600"
+    )
     return (
         Check(
             "Is the pair backed up, byte for byte?",

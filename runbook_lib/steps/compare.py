@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping
 
 from runbook_lib.models import Certificate, CertificateRequest, Check, Facts, KeyDigest, SubjectName, Verdict
 from runbook_lib.parameters import Parameters
@@ -19,7 +20,9 @@ def digests(facts: Facts, change_id: str) -> tuple[KeyDigest, ...]:
     )
 
 
-def checks(facts: Facts, parameters: Parameters, change_id: str, trust: tuple[Certificate, ...], now: dt.datetime) -> tuple[Check, ...]:
+def checks(
+    facts: Facts, parameters: Parameters, change_id: str, trust: tuple[Certificate, ...], now: dt.datetime
+) -> tuple[Check, ...]:
     """Every judgement over the staged pair before it may go live.
 
     A recorded pair that is put back must match its key; all else about it is known from when it served, so that it warns.
@@ -31,11 +34,16 @@ def checks(facts: Facts, parameters: Parameters, change_id: str, trust: tuple[Ce
     rest = check_certificate(change.staged.chain, request, trust, now, parameters.addresses)
     if change.kind == "replace":
         return (*keys, *rest)
-    return (*keys, *(dataclasses.replace(each, verdict=Verdict.WARN) if each.verdict is Verdict.FAIL else each for each in rest))
+    return (
+        *keys,
+        *(dataclasses.replace(each, verdict=Verdict.WARN) if each.verdict is Verdict.FAIL else each for each in rest),
+    )
 
 
-def recorded_request(kept: dict[str, object]) -> CertificateRequest:
+def recorded_request(kept: Mapping[str, object]) -> CertificateRequest:
     """What was asked of the CA, from the change's own folder."""
     subject = SubjectName(**{name: str(kept.get(name, "")) for name in SubjectName.__dataclass_fields__})
     san = kept.get("san", [])
-    return CertificateRequest(subject, tuple(map(str, san if isinstance(san, list) else ())), str(kept.get("key_type", "")))
+    return CertificateRequest(
+        subject, tuple(map(str, san if isinstance(san, list) else ())), str(kept.get("key_type", ""))
+    )

@@ -13,7 +13,14 @@ HTTP_OK = 200
 def plan(parameters: Parameters, change_id: str) -> tuple[Command, ...]:
     """The confirm, which disarms the guard."""
     folder = folder_of(parameters, change_id)
-    return (Command("confirm: keep the new pair, disarm the guard", f"sh {folder}/guard.sh confirm", undo=f"sh {folder}/guard.sh restore", time_limit_s=90),)
+    return (
+        Command(
+            "keep the new pair, disarm the guard",
+            f"sh {folder}/guard.sh confirm",
+            undo=f"sh {folder}/guard.sh restore",
+            time_limit_s=90,
+        ),
+    )
 
 
 def checks(before: Facts, after: Facts, change_id: str, api_status: int | None) -> tuple[Check, ...]:
@@ -76,7 +83,14 @@ def _owner(entry: object) -> tuple[str, ...]:
 def _api(status: int | None) -> Check:
     question, expected = "Does the API answer?", "GET /api/version: 200"
     if status is None:
-        return Check(question, expected, "could not be asked", Verdict.UNKNOWN, "REST API", "ask it from a place that reaches the server")
+        return Check(
+            question,
+            expected,
+            "could not be asked",
+            Verdict.UNKNOWN,
+            "REST API",
+            "ask it from a place that reaches the server",
+        )
     good = status == HTTP_OK
     return Check(question, expected, str(status), Verdict.PASS if good else Verdict.WARN, "REST API",
                  "" if good else "503 and 502 mean it is still starting; else look at `service aos status`")  # fmt: skip

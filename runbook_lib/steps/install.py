@@ -19,7 +19,9 @@ def way_back(parameters: Parameters, change_id: str) -> str:
     return f"ssh -t {port}{parameters.user}@{parameters.host} sudo sh {folder_of(parameters, change_id)}/restore.sh"
 
 
-def guard_files(facts: Facts, parameters: Parameters, change_id: str, *, guard: str, connect: str) -> tuple[Command, ...]:
+def guard_files(
+    facts: Facts, parameters: Parameters, change_id: str, *, guard: str, connect: str
+) -> tuple[Command, ...]:
     """Puts the guard into the change's folder with all that it must know, and lays an earlier attempt aside.
 
     Args:
@@ -30,7 +32,9 @@ def guard_files(facts: Facts, parameters: Parameters, change_id: str, *, guard: 
         connect: Socket address on the server at which nginx answers.
     """
     folder, change = folder_of(parameters, change_id), facts.change(change_id)
-    conf = "".join(f"{name}={shlex.quote(value)}\n" for name, value in _settings(facts, parameters, change, connect).items())
+    conf = "".join(
+        f"{name}={shlex.quote(value)}\n" for name, value in _settings(facts, parameters, change, connect).items()
+    )
     aside = Command(
         "lay the attempt that was rolled back aside",
         f"cd {folder} && aside=attempt-$(cut -d ' ' -f 1 armed) && mkdir $aside && mv armed decided guard.log $aside",

@@ -2,17 +2,13 @@
 
 import datetime as dt
 
-from runbook_lib.models import Check, Facts, State, Verdict
+from runbook_lib.models import Check, Facts, State, Verdict, judged
 from runbook_lib.parameters import Parameters, inside_window
 from runbook_lib.state import state_of
 
 MOST_SKEW_S = 300
 ROOM = 32 << 20  # bytes left free beside the backup
 _PAIR = ("nginx.crt", "nginx.key")
-
-
-def _check(question: str, expected: str, found: str, *, good: bool, source: str, todo: str, bad: Verdict = Verdict.FAIL) -> Check:  # noqa: PLR0913
-    return Check(question, expected, found, Verdict.PASS if good else bad, source, "" if good else todo)
 
 
 def checks(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
@@ -31,20 +27,20 @@ def _system(facts: Facts) -> tuple[Check, ...]:
     version = facts.openssl.split()[1:2]
     known = bool(version) and version[0].startswith(("1.1.1", "3."))
     return (
-        _check(
+        judged(
             "Does the root shell run as root?", "user id 0", f"user id {facts.root_uid}",
             good=facts.root_uid == 0, bad=Verdict.WARN, source="design: the lab alone runs without root",
             todo="on a real server log in as a user whom sudo makes root",
         ),
-        _check(
+        judged(
             "Has the server the programs that the commands need?", "all of them", ", ".join(facts.missing_tools) or "all of them",
             good=not facts.missing_tools, source="the commands of the plan", todo="install what is named (coreutils, util-linux, openssl, docker)",
         ),
-        _check(
+        judged(
             "Is its OpenSSL one that the commands are known to work with?", "1.1.1 or 3.x", facts.openssl or "unknown",
             good=known, bad=Verdict.WARN, source="Ubuntu 18.04 to 22.04", todo="compare the CSR with special care",
         ),
-        _check(
+        judged(
             "Do its clock and ours agree?", f"within {MOST_SKEW_S} s", f"{facts.clock_skew_s:+.1f} s",
             good=abs(facts.clock_skew_s) <= MOST_SKEW_S, bad=Verdict.WARN, source="RFC 5280, section 4.1.2.5",
             todo="set the clocks: a new certificate may be not valid yet on one side",
@@ -61,18 +57,18 @@ def _container(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
             else "set `container` to the nginx container's name; `docker ps -a` on the server lists them"
         )  # fmt: skip
         return (
-            _check("Is this an Apstra controller with one nginx container?", "one nginx container",
+            judged("Is this an Apstra controller with one nginx container?", "one nginx container",
                    f"{'worker node, ' if worker else ''}containers: {names}", good=False, source="vendor's step 6", todo=todo),
         )  # fmt: skip
     mounts = container.mounts_of(parameters.conf_dir)
     return (
-        _check(
+        judged(
             "Is this an Apstra controller with one nginx container?", "running", f"{container.name} is {container.status}",
             good=container.status == "running", source="vendor's step 6",
             todo="bring the container up first, or set accept_broken_start to go on as it is",
             bad=Verdict.WARN if parameters.accept_broken_start else Verdict.FAIL,
         ),
-        _check(
+        judged(
             "Does the container see conf_dir?", f"a mount of {parameters.conf_dir}",
             ", ".join(f"{each.source} on {each.destination}" for each in mounts) or "no mount",
             good=bool(mounts), source="docker inspect", todo="correct conf_dir: files put there would not reach nginx",
@@ -88,20 +84,20 @@ def _files(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
     loose = key is not None and key.kind == "f" and int(key.mode, 8) & 0o077
     broken = Verdict.WARN if parameters.accept_broken_start else Verdict.FAIL
     checks = [
-        _check(
+        judged(
             "Are certificate and key regular files?", "nginx.crt and nginx.key", ", ".join(odd) + " missing or no file" if odd else "both",
             good=not odd, source="vendor's step 2", todo="correct conf_dir, or put the files there",
         ),
-        _check(
+        judged(
             "Do the live key and certificate match?", "the same public key", "the same" if facts.live.matches else "different or unreadable",
             good=facts.live.matches, bad=broken, source="vendor's step 5",
             todo="the way back would not serve; set accept_broken_start to go on all the same",
         ),
-        _check(
+        judged(
             "Would nginx load nothing but its own configuration?", "nginx.conf alone", ", ".join(stray) or "nginx.conf alone",
             good=not stray, bad=Verdict.WARN, source="vendor's step 3", todo="look at the files named: nginx loads every *.conf at start",
         ),
-        _check(
+        judged(
             "Is the live key closed to other users?", "no access for group and others", f"mode {key.mode}" if key else "no key",
             good=not loose, bad=Verdict.WARN, source="vendor's step 2", todo="chmod 600 it; this run keeps the mode as it is",
         ),
@@ -114,15 +110,15 @@ def _place(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
     free = min(facts.free_bytes.values(), default=0)
     unconfirmed = [each.change_id for each in facts.changes if state_of(each, facts.live) is State.UNCONFIRMED]
     return (
-        _check(
+        judged(
             "Is state_dir in a safe place?", "root's, mode 700, no link in its path", "; ".join(facts.state_dir_faults) or "yes",
             good=not facts.state_dir_faults, source="design, invariant 12", todo=f"mend {parameters.state_dir}, or name another state_dir",
         ),
-        _check(
+        judged(
             "Is there room for the backup?", f"{needed >> 20} MiB free", f"{free >> 20} MiB free",
             good=free >= needed, source="LVM volumes of / and /var", todo="free some space on the file systems of state_dir and conf_dir",
         ),
-        _check(
+        judged(
             "Is no other change waiting for its confirm?", "none", ", ".join(unconfirmed) or "none",
             good=not unconfirmed, source="design: commit confirmed", todo="wait until its guard has put the old pair back, then run again",
         ),
@@ -132,17 +128,21 @@ def _place(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
 def _served(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
     seen = [each for each in facts.served if each.vantage == "server"]
     leaf = facts.live.chain[0] if facts.live.chain else None
-    same = bool(seen) and leaf is not None and all(each.chain and each.chain[0].strip() == leaf.pem.strip() for each in seen)
+    same = (
+        bool(seen)
+        and leaf is not None
+        and all(each.chain and each.chain[0].strip() == leaf.pem.strip() for each in seen)
+    )
     failed = [f"{each.address}: {each.error or 'another certificate'}" for each in seen if not each.chain or not same]
     broken = Verdict.WARN if parameters.accept_broken_start else Verdict.FAIL
     days = (leaf.not_after - facts.now) / dt.timedelta(days=1) if leaf else 0.0
     return (
-        _check(
+        judged(
             "Does nginx serve the live certificate?", "yes, at each service address", "; ".join(failed) or "yes" if seen else "nothing listens",
             good=same, bad=broken, source="vendor's step 7",
             todo="restart nginx or look at its log first; set accept_broken_start to go on as it is",
         ),
-        _check(
+        judged(
             "How long is the live certificate still good?", "30 days or more", f"{days:.0f} days",
             good=days >= 30, bad=Verdict.WARN, source="RFC 5280, section 4.1.2.5", todo="replace it now",  # noqa: PLR2004
         ),
@@ -153,7 +153,7 @@ def _window(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
     if not parameters.not_before and not parameters.not_after:
         return ()
     return (
-        _check(
+        judged(
             "Is now inside the change window?", f"{parameters.not_before or 'any time'} to {parameters.not_after or 'any time'}",
             facts.now.isoformat(timespec="seconds"), good=inside_window(parameters, facts.now), source="not_before, not_after",
             todo="run again inside the window", bad=Verdict.FAIL if parameters.apply else Verdict.WARN,

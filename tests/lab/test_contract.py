@@ -69,12 +69,21 @@ async def test_admin_logs_in_with_password_or_key_and_nobody_else_does(server: S
     given = server.parameters
 
     async def login(**credentials: object) -> str:
-        options = {"username": "admin", "known_hosts": given["known_hosts"], "agent_path": None, "config": None, "client_keys": None}
+        options = {
+            "username": "admin",
+            "known_hosts": given["known_hosts"],
+            "agent_path": None,
+            "config": None,
+            "client_keys": None,
+        }
         async with asyncssh.connect(given["host"], given["ssh_port"], **(options | credentials)) as connection:
             return str((await connection.run("whoami || echo")).exit_status)
 
     assert await login(password=SUDO_PASSWORD) == "0"
-    for wrong in ({"password": "wrong"}, {"client_keys": [asyncssh.generate_private_key("ssh-ed25519")], "password": None}):
+    for wrong in (
+        {"password": "wrong"},
+        {"client_keys": [asyncssh.generate_private_key("ssh-ed25519")], "password": None},
+    ):
         with pytest.raises(asyncssh.PermissionDenied):
             await login(**wrong)
 
@@ -105,14 +114,21 @@ async def test_a_wrong_password_is_asked_for_again_up_to_three_times(server: Ser
     assert (second_time.status, second_time.stdout) == (0, "rest\n")
     assert second_time.stderr.endswith("ask:Sorry, try again.\nask:")
     once = await run(server, "sudo -S -p ask: true", "wrong\n")
-    assert (once.status, once.stderr.endswith("ask:Sorry, try again.\nask:\nsudo: no password was provided\nsudo: 1 incorrect password attempt\n")) == (1, True)
+    assert (
+        once.status,
+        once.stderr.endswith(
+            "ask:Sorry, try again.\nask:\nsudo: no password was provided\nsudo: 1 incorrect password attempt\n"
+        ),
+    ) == (1, True)
     never = await run(server, "sudo -S -p ask: true", "a\nb\nc\nd\n")
     assert (never.status, never.stderr.endswith("sudo: 3 incorrect password attempts\n")) == (1, True)
 
 
 async def test_sudo_remembers_a_shell_and_no_other_channel(server: ServerUnderTest) -> None:
     """A second sudo of the same shell is not asked, one of another channel of the same connection is; `-k` forgets."""
-    same = await run(server, "sudo -S -p '' true; sudo -n echo again; sudo -k; sudo -n echo never", f"{SUDO_PASSWORD}\n")
+    same = await run(
+        server, "sudo -S -p '' true; sudo -n echo again; sudo -k; sudo -n echo never", f"{SUDO_PASSWORD}\n"
+    )
     assert (same.stdout, same.status) == ("again\n", 1)
     async with connected(server) as connection:
         first = await connection.run("exec sudo -S -p '' true", input=f"{SUDO_PASSWORD}\n")
@@ -173,7 +189,9 @@ async def test_a_lock_on_a_folder_ends_with_its_shell(server: ServerUnderTest) -
     """flock on a folder's own descriptor holds, and goes when the connection of its holder is cut."""
     conf_dir = server.parameters["conf_dir"]
     async with connected(server) as connection:
-        holder = await connection.create_process(f"sudo -S -p '' sh -c 'exec 9<{conf_dir}; flock 9; echo held; read over'")
+        holder = await connection.create_process(
+            f"sudo -S -p '' sh -c 'exec 9<{conf_dir}; flock 9; echo held; read over'"
+        )
         holder.stdin.write(f"{SUDO_PASSWORD}\n")
         assert await holder.stdout.readline() == "held\n"
         assert server.run(f"flock -n {conf_dir} true").returncode == 1
@@ -206,6 +224,13 @@ async def test_the_banner_is_shown_before_the_login(server: ServerUnderTest) -> 
 
     with contextlib.suppress(asyncssh.PermissionDenied):
         await asyncssh.create_connection(
-            Client, given["host"], given["ssh_port"], username="nobody", known_hosts=given["known_hosts"], client_keys=None, agent_path=None, config=None
+            Client,
+            given["host"],
+            given["ssh_port"],
+            username="nobody",
+            known_hosts=given["known_hosts"],
+            client_keys=None,
+            agent_path=None,
+            config=None,
         )
     assert "monitored" in banners[0][0]

@@ -12,7 +12,9 @@ from tests.servers import ServerUnderTest, wait_until
 
 ServerWith = Callable[..., ServerUnderTest]
 NGINX = "aos_nginx_1"
-NEW_PAIR = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=new -days 3 -keyout nginx.key -out nginx.crt 2>/dev/null"
+NEW_PAIR = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=new -days 3 -keyout nginx.key -out nginx.crt 2>/dev/null"
+)
 EC_CERTIFICATE = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=new -days 3 -keyout /dev/null -out nginx.crt"
 UNUSABLE = {
     "another key": "openssl genrsa -out nginx.key 2048",
@@ -92,7 +94,9 @@ def test_a_restart_serves_the_new_pair_and_is_an_outage(server: ServerUnderTest)
     leaf = server.served()
     started = json.loads(server.run(f"docker inspect {NGINX}").stdout)[0]["State"]["StartedAt"]
     prepare(server, NEW_PAIR)
-    result = server.run(f"docker restart -t 5 {NGINX} & while openssl s_client -connect {_address(server)} </dev/null >/dev/null 2>&1; do :; done; wait")
+    result = server.run(
+        f"docker restart -t 5 {NGINX} & while openssl s_client -connect {_address(server)} </dev/null >/dev/null 2>&1; do :; done; wait"
+    )
     assert (result.returncode, result.stdout) == (0, f"{NGINX}\n")
     wait_until(lambda: server.served() != leaf)
     assert json.loads(server.run(f"docker inspect {NGINX}").stdout)[0]["State"]["StartedAt"] > started
@@ -109,7 +113,7 @@ def test_a_restart_on_bad_files_succeeds_and_then_crash_loops(server: ServerUnde
     turned_down = server.run(f"docker exec {NGINX} nginx -t")
     assert turned_down.returncode == 1
     assert "is restarting, wait until the container is running" in turned_down.stderr
-    assert server.run(f"docker ps --filter status=restarting --format '{{{{.Names}}}}'").stdout == f"{NGINX}\n"
+    assert server.run("docker ps --filter status=restarting --format '{{.Names}}'").stdout == f"{NGINX}\n"
     with pytest.raises(ConnectionRefusedError):
         server.served()
     prepare(server, "find . -mindepth 1 -delete && cp -a ../good/. .")
@@ -140,7 +144,14 @@ def test_the_whole_chain_is_sent(server: ServerUnderTest) -> None:
     """Every certificate of nginx.crt reaches the client, in the file's order."""
     prepare(server, f"cp nginx.crt old && {NEW_PAIR} && cat old >>nginx.crt && rm old")
     server.run(f"docker restart {NGINX}")
-    wait_until(lambda: server.run(f"openssl s_client -connect {_address(server)} -showcerts </dev/null").stdout.count("BEGIN CERTIFICATE") == 2)
+    wait_until(
+        lambda: (
+            server.run(f"openssl s_client -connect {_address(server)} -showcerts </dev/null").stdout.count(
+                "BEGIN CERTIFICATE"
+            )
+            == 2
+        )
+    )
 
 
 def test_inspect_says_what_facts_are_read_from(server: ServerUnderTest) -> None:
@@ -197,7 +208,12 @@ def test_files_mounted_one_by_one_keep_their_inode_until_a_restart(server_with: 
     wait_until(lambda: server.served() == leaf)
     prepare(server, "cp nginx.crt ../good && echo garbage >nginx.crt")
     assert server.run(f"docker exec {NGINX} nginx -t").returncode == 1
-    prepare(server, "cat ../good >nginx.crt && mkdir ../new && cd ../new && " + NEW_PAIR + " && mv nginx.crt nginx.key ../nginx.conf.d/")
+    prepare(
+        server,
+        "cat ../good >nginx.crt && mkdir ../new && cd ../new && "
+        + NEW_PAIR
+        + " && mv nginx.crt nginx.key ../nginx.conf.d/",
+    )
     server.run(f"docker restart {NGINX}")
     wait_until(lambda: server.served() != leaf)
     assert len(json.loads(server.run(f"docker inspect {NGINX}").stdout)[0]["Mounts"]) == 3
@@ -234,8 +250,10 @@ def test_the_api_may_be_away(server_with: ServerWith) -> None:
 def get(server: ServerUnderTest, path: str) -> tuple[int, str, bytes]:
     """Status, content type and body of a GET request; no certificate is verified."""
     given = server.parameters
-    context = ssl._create_unverified_context()  # noqa: S323 - the pair under test is whatever a test made of it
-    with contextlib.closing(http.client.HTTPSConnection(given["host"], given["https_port"], context=context, timeout=10)) as connection:
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001 - the pair under test is whatever a test made of it
+    with contextlib.closing(
+        http.client.HTTPSConnection(given["host"], given["https_port"], context=context, timeout=10)
+    ) as connection:
         connection.request("GET", path)
         reply = connection.getresponse()
         return reply.status, reply.headers["Content-Type"], reply.read()

@@ -32,7 +32,18 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def command(root: Path) -> Iterator[subprocess.Popen[str]]:
     """`python -m runbook_lib.lab` on free ports, ready, in a child of a shell of its own."""
-    line = [sys.executable, "-m", "runbook_lib.lab", "--root", str(root), "--ssh-port", "0", "--https-port", "0", "--exit-with-parent"]
+    line = [
+        sys.executable,
+        "-m",
+        "runbook_lib.lab",
+        "--root",
+        str(root),
+        "--ssh-port",
+        "0",
+        "--https-port",
+        "0",
+        "--exit-with-parent",
+    ]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
     assert process.stdout
     assert process.stdout.readline().startswith("practice server ready: ssh 127.0.0.1:")
@@ -46,7 +57,14 @@ def test_the_folder_is_closed_to_others(root: Path) -> None:
     """The folder is 0700, secrets are 0600, the pair has the modes of a real server."""
     with PracticeServer(root) as server:
         assert stat.S_IMODE(root.stat().st_mode) == 0o700
-        secret = ("sudo_password", "id_ed25519", "ca-key.pem", "ca_key_password", "ssh_host_ed25519_key", "etc/aos/nginx.conf.d/nginx.key")
+        secret = (
+            "sudo_password",
+            "id_ed25519",
+            "ca-key.pem",
+            "ca_key_password",
+            "ssh_host_ed25519_key",
+            "etc/aos/nginx.conf.d/nginx.key",
+        )
         assert {name: stat.S_IMODE((root / name).stat().st_mode) for name in secret} == dict.fromkeys(secret, 0o600)
         assert stat.S_IMODE((server.conf_dir / "nginx.crt").stat().st_mode) == 0o644
         assert not server.state_dir.exists()
@@ -68,7 +86,10 @@ def test_state_survives_a_restart_of_the_server(root: Path) -> None:
     """Host key, secrets, pair and HTTPS port are the same the second time; other ports are refused."""
     with PracticeServer(root) as server:
         port, leaf = server.https_port, served_leaf("127.0.0.1", server.https_port)
-        kept = {name: (root / name).read_bytes() for name in ("ssh_host_ed25519_key.pub", "sudo_password", "ca.pem", "id_ed25519")}
+        kept = {
+            name: (root / name).read_bytes()
+            for name in ("ssh_host_ed25519_key.pub", "sudo_password", "ca.pem", "id_ed25519")
+        }
     with PracticeServer(root) as server:
         assert (server.https_port, served_leaf("127.0.0.1", port)) == (port, leaf)
         assert {name: (root / name).read_bytes() for name in kept} == kept
@@ -112,7 +133,13 @@ def test_the_practice_ca_can_sign(root: Path) -> None:
 @pytest.mark.asyncio
 async def test_what_is_not_imitated_says_so(practice: EmbeddedHost) -> None:
     """Unknown verbs, flags and templates of docker and options of sudo fail loudly."""
-    for command in ("logs aos_nginx_1", "ps --size", "exec -it aos_nginx_1 sh", "exec aos_nginx_1 sh -c id", "inspect --format '{{len .Mounts}}' aos_nginx_1"):
+    for command in (
+        "logs aos_nginx_1",
+        "ps --size",
+        "exec -it aos_nginx_1 sh",
+        "exec aos_nginx_1 sh -c id",
+        "inspect --format '{{len .Mounts}}' aos_nginx_1",
+    ):
         result = await run_as_root(practice, f"docker {command}")
         assert (result.status, "the practice server does not imitate" in result.stderr) == (125, True), command
     for command in ("sudo -i", "sudo A=b true", "sudo -S -p %u true"):

@@ -66,12 +66,22 @@ def name_of(common_name: str, **others: str) -> x509.Name:
 def alternative_names(entries: Sequence[str]) -> x509.SubjectAlternativeName:
     """`DNS:…` and `IP:…` as the extension."""
     pairs = [entry.split(":", 1) for entry in entries]
-    return x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(value)) if kind == "IP" else x509.DNSName(value) for kind, value in pairs])
+    return x509.SubjectAlternativeName(
+        [x509.IPAddress(ipaddress.ip_address(value)) if kind == "IP" else x509.DNSName(value) for kind, value in pairs]
+    )
 
 
 def key_usage(*names: str) -> x509.KeyUsage:
     """The usages named, no other."""
-    known = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign")
+    known = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+    )
     return x509.KeyUsage(**{name: name in names for name in known}, encipher_only=False, decipher_only=False)
 
 
@@ -113,6 +123,13 @@ def issue(  # noqa: PLR0913 - every way in which certificates differ
     return Issued(builder.sign(issuer.key if issuer else key, digest or hashes.SHA256()), key)
 
 
-def authority(common_name: str, issuer: Issued | None = None, *, days: float = 3650, path_length: int | None = None, key: Key | None = None) -> Issued:
+def authority(
+    common_name: str,
+    issuer: Issued | None = None,
+    *,
+    days: float = 3650,
+    path_length: int | None = None,
+    key: Key | None = None,
+) -> Issued:
     """A root without an issuer, else an intermediate."""
     return issue(common_name, issuer, ca=True, days=days, path_length=path_length, key=key, not_before=NOW - 30 * DAY)

@@ -71,13 +71,21 @@ CRL_CA = issue("CRL CA", ROOT, ca=True, days=3650, usage=key_usage("crl_sign"))
 UPPER = authority("Upper CA", ROOT)
 LOWER = authority("Lower CA", UPPER)
 UNDER_ZERO = authority("Under path length 0", INTERMEDIATE)
-CONSTRAINED = issue("Constrained CA", ROOT, ca=True, days=3650, extra=((x509.NameConstraints([x509.DNSName("example.org")], None), True),))
+CONSTRAINED = issue(
+    "Constrained CA",
+    ROOT,
+    ca=True,
+    days=3650,
+    extra=((x509.NameConstraints([x509.DNSName("example.org")], None), True),),
+)
 WEAK_CA = authority("Weak CA", ROOT, key=rsa_key(1024))
 CROSS = authority("Example Root", authority("Older Root"), key=ROOT.key)
 EXPIRED_ROOT = issue("Expired Root", ca=True, not_before=NOW - 400 * DAY)
 SHORT_CA = issue("Short CA", ROOT, ca=True, days=365)
 SELF_SIGNED = issue()
-OU_ASKED = dataclasses.replace(REQUEST, subject=SubjectName("apstra.example.com", organization="Example", organizational_unit="Netz"))
+OU_ASKED = dataclasses.replace(
+    REQUEST, subject=SubjectName("apstra.example.com", organization="Example", organizational_unit="Netz")
+)
 
 CASES = {
     "as asked": Case(GOOD),
@@ -163,27 +171,57 @@ def test_each_check_can_be_read_and_acted_upon(case: Case) -> None:
 
 
 OF_THE_PATH = {TRUSTED, AUTHORITIES, OUTLIVES, IN_ORDER, IN_DATE, SOON, LONG, EXTRA}
-OPENSSL_TOO = [name for name, case in CASES.items() if case.trust == (ROOT,) and set(case.wanted) <= OF_THE_PATH and not case.leaf.certificate.self_signed]
+OPENSSL_TOO = [
+    name
+    for name, case in CASES.items()
+    if case.trust == (ROOT,) and set(case.wanted) <= OF_THE_PATH and not case.leaf.certificate.self_signed
+]
 
 
 @pytest.mark.parametrize("name", OPENSSL_TOO)
 def test_openssl_agrees_about_the_path(name: str, tmp_path: Path) -> None:
     """`openssl verify -purpose sslserver` takes and refuses the same chains."""
     case = CASES[name]
-    for file, content in (("root", ROOT.pem), ("leaf", case.leaf.pem), ("above", b"".join(each.pem for each in case.above) or ROOT.pem)):
+    for file, content in (
+        ("root", ROOT.pem),
+        ("leaf", case.leaf.pem),
+        ("above", b"".join(each.pem for each in case.above) or ROOT.pem),
+    ):
         (tmp_path / file).write_bytes(content)
-    line = ["openssl", "verify", "-auth_level", "2", "-purpose", "sslserver", "-attime", str(int(NOW.timestamp())), "-CAfile", "root", "-untrusted", "above", "leaf"]
+    line = [
+        "openssl",
+        "verify",
+        "-auth_level",
+        "2",
+        "-purpose",
+        "sslserver",
+        "-attime",
+        str(int(NOW.timestamp())),
+        "-CAfile",
+        "root",
+        "-untrusted",
+        "above",
+        "leaf",
+    ]
     ended = subprocess.run(line, cwd=tmp_path, capture_output=True, check=False, text=True)
-    assert (ended.returncode == 0) is (FAIL not in {case.wanted.get(TRUSTED), case.wanted.get(AUTHORITIES)}), ended.stderr
+    assert (ended.returncode == 0) is (FAIL not in {case.wanted.get(TRUSTED), case.wanted.get(AUTHORITIES)}), (
+        ended.stderr
+    )
 
 
 def test_sha1_fails(tmp_path: Path) -> None:
     """A certificate signed with SHA-1, made by openssl since cryptography refuses to, fails by its hash."""
     (tmp_path / "ca.pem").write_bytes(INTERMEDIATE.pem)
     (tmp_path / "ca.key").write_bytes(INTERMEDIATE.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    csr = x509.CertificateSigningRequestBuilder().subject_name(name_of("apstra.example.com")).sign(GOOD.key, hashes.SHA256())
+    csr = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(name_of("apstra.example.com"))
+        .sign(GOOD.key, hashes.SHA256())
+    )
     line = ["openssl", "x509", "-req", "-sha1", "-days", "90", "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "7"]
-    pem = subprocess.run(line, cwd=tmp_path, input=csr.public_bytes(Encoding.PEM), capture_output=True, check=True).stdout
+    pem = subprocess.run(
+        line, cwd=tmp_path, input=csr.public_bytes(Encoding.PEM), capture_output=True, check=True
+    ).stdout
     checks = check_certificate(read_certificates(pem), None, (), NOW, NAMES)
     assert next(each for each in checks if each.question == SOUND).verdict is FAIL
 
@@ -215,9 +253,14 @@ KEY_ROWS = {
 
 
 @pytest.mark.parametrize(("key", "csr", "certificate", "verdict", "found"), KEY_ROWS.values(), ids=KEY_ROWS.keys())
-def test_keys_are_compared(key: tuple[str, str], csr: tuple[str, str], certificate: tuple[str, str], verdict: Verdict, found: str) -> None:
+def test_keys_are_compared(
+    key: tuple[str, str], csr: tuple[str, str], certificate: tuple[str, str], verdict: Verdict, found: str
+) -> None:
     """One digest six times passes; another one fails; one that could not be taken is `unknown`, never `pass`."""
-    rows = [KeyDigest(file, *digests) for file, digests in (("nginx.key", key), ("nginx.csr", csr), ("nginx.crt", certificate))]
+    rows = [
+        KeyDigest(file, *digests)
+        for file, digests in (("nginx.key", key), ("nginx.csr", csr), ("nginx.crt", certificate))
+    ]
     (check,) = check_keys(rows)
     assert check.verdict is verdict
     assert found in check.found

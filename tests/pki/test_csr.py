@@ -39,7 +39,13 @@ def make_csr(key_files: dict[str, Path]) -> MakeCsr:
 
     def make(request: CertificateRequest) -> str:
         line = ["openssl", "req", "-new", "-sha256", "-key", str(key_files[request.key_type]), "-config", "/dev/stdin"]
-        ended = subprocess.run(line, input=template(request).encode(), capture_output=True, check=False, env={"PATH": "/usr/bin:/bin", "HOME": "/home/operator"})
+        ended = subprocess.run(
+            line,
+            input=template(request).encode(),
+            capture_output=True,
+            check=False,
+            env={"PATH": "/usr/bin:/bin", "HOME": "/home/operator"},
+        )
         assert ended.returncode == 0, ended.stderr.decode()
         return ended.stdout.decode()
 
@@ -56,10 +62,14 @@ def assert_exactly(csr: str, request: CertificateRequest) -> None:
              NameOID.COMMON_NAME: "common_name", NameOID.EMAIL_ADDRESS: "email"}  # fmt: skip
     asked = [(oid, getattr(request.subject, field)) for oid, field in names.items() if getattr(request.subject, field)]
     assert [(each.oid, each.value) for each in subject] == asked
-    assert parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value == alternative_names(request.san)
+    assert parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value == alternative_names(
+        request.san
+    )
     usage = key_usage("digital_signature", *(["key_encipherment"] if request.key_type.startswith("rsa") else []))
     assert parsed.extensions.get_extension_for_class(x509.KeyUsage).value == usage
-    assert list(parsed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert list(parsed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
+        ExtendedKeyUsageOID.SERVER_AUTH
+    ]
     assert len(parsed.extensions) == 3
     assert [each.oid.dotted_string for each in parsed.attributes] == ["1.2.840.113549.1.9.14"]
     assert {each.verdict for each in check_request(csr, request)} == {Verdict.PASS}
@@ -84,7 +94,14 @@ def test_an_awkward_value_stands_in_the_csr_as_it_is(make_csr: MakeCsr, value: s
 @pytest.mark.parametrize("kind", ["rsa-2048", "ec-p256"])
 def test_every_field_is_written(make_csr: MakeCsr, kind: str) -> None:
     """All fields at once, in their order, with all kinds of SAN entries."""
-    san = ("DNS:apstra.example.com", "DNS:*.lab.example.com", "DNS:xn--kln-sna.example", "IP:192.0.2.10", "IP:2001:db8::10", "DNS:apstra")
+    san = (
+        "DNS:apstra.example.com",
+        "DNS:*.lab.example.com",
+        "DNS:xn--kln-sna.example",
+        "IP:192.0.2.10",
+        "IP:2001:db8::10",
+        "DNS:apstra",
+    )
     request = CertificateRequest(FULL, san, kind)
     assert_exactly(make_csr(request), request)
 
@@ -172,8 +189,15 @@ def wrong_csr(  # noqa: PLR0913 - every way in which CSRs differ
     digest: type[hashes.SHA256 | hashes.SHA384] = hashes.SHA256,
 ) -> str:
     """A CSR that is right but for what is given."""
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(oid, value) for oid, value in subject]))
-    for extension in (alternative_names(san), usage or key_usage("digital_signature"), x509.ExtendedKeyUsage(extended), *extra):
+    builder = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
+    )
+    for extension in (
+        alternative_names(san),
+        usage or key_usage("digital_signature"),
+        x509.ExtendedKeyUsage(extended),
+        *extra,
+    ):
         builder = builder.add_extension(extension, critical=isinstance(extension, x509.KeyUsage))
     builder = builder.add_attribute(AttributeOID.CHALLENGE_PASSWORD, password) if password else builder
     return builder.sign(key or ec_key(), digest()).public_bytes(Encoding.PEM).decode()
@@ -181,20 +205,35 @@ def wrong_csr(  # noqa: PLR0913 - every way in which CSRs differ
 
 CN = (NameOID.COMMON_NAME, "apstra.example.com")
 WRONG = {
-    "another common name": (wrong_csr(((NameOID.COMMON_NAME, "evil.example.com"),)), "Is common_name in the CSR as asked?"),
+    "another common name": (
+        wrong_csr(((NameOID.COMMON_NAME, "evil.example.com"),)),
+        "Is common_name in the CSR as asked?",
+    ),
     "two common names": (wrong_csr((CN, CN)), "Is common_name in the CSR as asked?"),
     "a field too many": (wrong_csr(((NameOID.ORGANIZATION_NAME, "Evil"), CN)), "Is organization in the CSR as asked?"),
     "a field of another kind": (wrong_csr(((NameOID.GIVEN_NAME, "Eve"), CN)), "Is nothing else in the subject?"),
     "a name too many": (wrong_csr(san=(*SAN, "DNS:evil.example.com")), "Are the names in the CSR as asked?"),
     "a name missing": (wrong_csr(san=SAN[:1]), "Are the names in the CSR as asked?"),
     "a key of another kind": (wrong_csr(key=rsa_key()), "Is the key of the kind asked for?"),
-    "CA:TRUE": (wrong_csr(extra=(x509.BasicConstraints(ca=True, path_length=None),)), "Does the CSR ask for nothing else?"),
+    "CA:TRUE": (
+        wrong_csr(extra=(x509.BasicConstraints(ca=True, path_length=None),)),
+        "Does the CSR ask for nothing else?",
+    ),
     "a challenge password": (wrong_csr(password=b"secret"), "Does the CSR ask for nothing else?"),
-    "keyCertSign": (wrong_csr(usage=key_usage("digital_signature", "key_cert_sign")), "Does it ask for a TLS server's key usage?"),
-    "clientAuth": (wrong_csr(extended=(ExtendedKeyUsageOID.CLIENT_AUTH,)), "Does it ask for a TLS server's certificate?"),
+    "keyCertSign": (
+        wrong_csr(usage=key_usage("digital_signature", "key_cert_sign")),
+        "Does it ask for a TLS server's key usage?",
+    ),
+    "clientAuth": (
+        wrong_csr(extended=(ExtendedKeyUsageOID.CLIENT_AUTH,)),
+        "Does it ask for a TLS server's certificate?",
+    ),
     "another hash": (wrong_csr(digest=hashes.SHA384), "Is that signature made with SHA-256?"),
     "no CSR": ("", "Can the CSR be read?"),
-    "garbage": ("-----BEGIN CERTIFICATE REQUEST-----\nMAAw\n-----END CERTIFICATE REQUEST-----\n", "Can the CSR be read?"),
+    "garbage": (
+        "-----BEGIN CERTIFICATE REQUEST-----\nMAAw\n-----END CERTIFICATE REQUEST-----\n",
+        "Can the CSR be read?",
+    ),
 }
 
 

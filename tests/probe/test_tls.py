@@ -42,7 +42,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 def look(port: int, host: str = "127.0.0.1", *, server_name: str = NAME, time_limit_s: float = 5) -> Served:
     """One handshake."""
-    return run(handshake(tcp_opener(host, port), address=host, vantage="direct", server_name=server_name, time_limit_s=time_limit_s))
+    return run(
+        handshake(
+            tcp_opener(host, port), address=host, vantage="direct", server_name=server_name, time_limit_s=time_limit_s
+        )
+    )
 
 
 def run(work: Awaitable[Served]) -> Served:
@@ -104,7 +108,14 @@ def test_the_protocol_is_told(tmp_path: Path, version: ssl.TLSVersion) -> None:
 
 @pytest.mark.parametrize(
     ("name", "sent"),
-    [(NAME, NAME), (f"{NAME}.", NAME), ("192.0.2.10", None), ("2001:db8::10", None), ("[2001:db8::10]", None), ("", None)],
+    [
+        (NAME, NAME),
+        (f"{NAME}.", NAME),
+        ("192.0.2.10", None),
+        ("2001:db8::10", None),
+        ("[2001:db8::10]", None),
+        ("", None),
+    ],
 )
 def test_a_name_is_sent_and_an_address_is_not(serve: Serve, name: str, sent: str | None) -> None:
     """SNI holds the host name; an address is never sent (RFC 6066, section 3)."""
@@ -194,7 +205,10 @@ def test_a_handshake_through_ssh(practice: EmbeddedHost) -> None:
         options = {"client_keys": [given["client_key"]], "known_hosts": given["known_hosts"], "config": None}
         async with asyncssh.connect(given["host"], given["ssh_port"], username=given["user"], **options) as ssh:
             seen = await handshake(
-                lambda: ssh.open_connection("127.0.0.1", given["https_port"], encoding=None), address="a", vantage="ssh", server_name="127.0.0.1"
+                lambda: ssh.open_connection("127.0.0.1", given["https_port"], encoding=None),
+                address="a",
+                vantage="ssh",
+                server_name="127.0.0.1",
             )
             status, body = await http_get(
                 lambda: ssh.open_connection("127.0.0.1", given["https_port"], encoding=None),
@@ -281,7 +295,11 @@ def test_what_is_no_answer_is_an_error(serve: Serve, answer: bytes) -> None:
         get(serve(talk=says(answer)).port)
 
 
-@pytest.mark.parametrize("head", [b"", b"Content-Length: 9000000\r\n", b"Transfer-Encoding: chunked\r\n"], ids=["no length", "length", "chunked"])
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"Content-Length: 9000000\r\n", b"Transfer-Encoding: chunked\r\n"],
+    ids=["no length", "length", "chunked"],
+)
 def test_a_body_is_capped(serve: Serve, head: bytes) -> None:
     """Of an endless body 1 MiB is read at most."""
 
@@ -297,7 +315,15 @@ def test_a_body_is_capped(serve: Serve, head: bytes) -> None:
     assert len(body) > 1_000_000
 
 
-@pytest.mark.parametrize(("host", "header"), [(NAME, NAME), ("192.0.2.10", "192.0.2.10"), ("2001:db8::10", "[2001:db8::10]"), ("[2001:db8::10]", "[2001:db8::10]")])
+@pytest.mark.parametrize(
+    ("host", "header"),
+    [
+        (NAME, NAME),
+        ("192.0.2.10", "192.0.2.10"),
+        ("2001:db8::10", "[2001:db8::10]"),
+        ("[2001:db8::10]", "[2001:db8::10]"),
+    ],
+)
 def test_the_request_is_one(serve: Serve, host: str, header: str) -> None:
     """One HTTP/1.1 request with the host it is for."""
     heard: list[bytes] = []
@@ -308,7 +334,9 @@ def test_the_request_is_one(serve: Serve, host: str, header: str) -> None:
         connection.unwrap()
 
     assert get(serve(talk=talk).port, host=host, server_name=host) == (200, b"")
-    assert heard == [f"GET /api/version HTTP/1.1\r\nHost: {header}\r\nAccept: application/json\r\nConnection: close\r\n\r\n".encode()]
+    assert heard == [
+        f"GET /api/version HTTP/1.1\r\nHost: {header}\r\nAccept: application/json\r\nConnection: close\r\n\r\n".encode()
+    ]
 
 
 def test_no_connection_is_an_oserror_and_silence_a_timeout(serve: Serve) -> None:
@@ -445,7 +473,9 @@ OUTAGES: dict[str, tuple[list[tuple[float, str]], float | None]] = {
 
 
 @pytest.mark.parametrize(("samples", "outage"), OUTAGES.values(), ids=OUTAGES.keys())
-def test_the_outage_is_the_longest_time_without_an_answer(samples: list[tuple[float, str]], outage: float | None) -> None:
+def test_the_outage_is_the_longest_time_without_an_answer(
+    samples: list[tuple[float, str]], outage: float | None
+) -> None:
     """From the last answer before to the first one after; None where none is known."""
     meter = OutageMeter(tcp_opener("127.0.0.1", 1), NAME, samples)
     assert meter.outage_ms == (outage if outage is None else pytest.approx(outage))

@@ -41,7 +41,9 @@ class TlsServer:
         port: 0 for a free one.
     """
 
-    def __init__(self, context: ssl.SSLContext | None, talk: Talk = say_nothing, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, context: ssl.SSLContext | None, talk: Talk = say_nothing, *, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self._listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._context, self._talk = context, talk
         self.port: int = self._listener.getsockname()[1]

@@ -5,6 +5,7 @@ outside the namespaces is changed but for control groups named after the host, w
 """
 
 import atexit
+import contextlib
 import os
 import secrets
 import selectors
@@ -77,7 +78,9 @@ class HostOptions:
         """The variables that host.sh reads."""
         usual = "aos_node_keeper_1" if self.role == "worker" else "aos_nginx_1"
         values = asdict(self) | {"container": self.container or usual}
-        return {f"LAB_{key.upper()}": str(int(value) if isinstance(value, bool) else value) for key, value in values.items()}
+        return {
+            f"LAB_{key.upper()}": str(int(value) if isinstance(value, bool) else value) for key, value in values.items()
+        }
 
 
 class RealHost:
@@ -129,8 +132,29 @@ class RealHost:
 
     def run(self, command: str, *, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root inside, in a session of its own."""
-        inside = ["nsenter", "-t", str(self._init_pid), "-m", "-u", "-i", "-p", "--wd=/", "--", "/bin/bash", "-c", command]
-        return subprocess.run(inside, capture_output=True, text=True, check=False, timeout=timeout_s, env=self._environment(), stdin=subprocess.DEVNULL)
+        inside = [
+            "nsenter",
+            "-t",
+            str(self._init_pid),
+            "-m",
+            "-u",
+            "-i",
+            "-p",
+            "--wd=/",
+            "--",
+            "/bin/bash",
+            "-c",
+            command,
+        ]
+        return subprocess.run(
+            inside,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+        )
 
     def path(self, path: str) -> Path:
         """The file of the server, seen from outside."""
@@ -168,7 +192,9 @@ class RealHost:
     def _containers(self) -> str:
         if self.options.role == "bastion":
             return ""
-        return self._checked("docker ps -aq --no-trunc | xargs docker inspect --format '{{.Name}} {{.State.Status}} {{.State.StartedAt}} {{.RestartCount}}'")
+        return self._checked(
+            "docker ps -aq --no-trunc | xargs docker inspect --format '{{.Name}} {{.State.Status}} {{.State.StartedAt}} {{.RestartCount}}'"
+        )
 
     def _checked(self, command: str, *, timeout_s: float = 30) -> str:
         result = self.run(command, timeout_s=timeout_s)
@@ -244,10 +270,8 @@ def _launch(folder: Path, address: str, options: HostOptions) -> subprocess.Pope
 
 
 def _close_quietly(descriptor: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.close(descriptor)
-    except OSError:
-        pass
 
 
 def _wait_until_ready(process: subprocess.Popen[str], folder: Path) -> None:
@@ -261,7 +285,9 @@ def _wait_until_ready(process: subprocess.Popen[str], folder: Path) -> None:
 
 def _remove_control_groups(name: str) -> None:
     for top in _control_group_folders(name):
-        deepest_first = sorted((path for path in top.rglob("*") if path.is_dir()), key=lambda path: len(path.parts), reverse=True)
+        deepest_first = sorted(
+            (path for path in top.rglob("*") if path.is_dir()), key=lambda path: len(path.parts), reverse=True
+        )
         for folder in (*deepest_first, top):
             _remove_folder(folder)
 

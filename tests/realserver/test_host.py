@@ -48,9 +48,11 @@ def test_reset_ends_what_a_test_left_running(real: RealHost) -> None:
     real.run(f"mkdir {STATE_DIR}; touch /tmp/left; setsid sleep 600 </dev/null >/dev/null 2>&1 9</etc/aos &")
     assert "sleep 600" in real.run("ps -eo args").stdout
     real.reset()
-    wait_until(lambda: "sleep 600" not in real.run("ps -eo args").stdout and "[sleep]" not in real.run("ps -eo args").stdout)
+    wait_until(
+        lambda: "sleep 600" not in real.run("ps -eo args").stdout and "[sleep]" not in real.run("ps -eo args").stdout
+    )
     assert not real.path(STATE_DIR).exists()
-    assert not real.path("/tmp/left").exists()
+    assert not real.path("/tmp/left").exists()  # noqa: S108 - of the server, not of this machine
 
 
 def test_an_untouched_server_is_not_restarted_by_reset(real: RealHost) -> None:
@@ -63,7 +65,10 @@ def test_an_untouched_server_is_not_restarted_by_reset(real: RealHost) -> None:
 @pytest.mark.asyncio
 async def test_bastions_stand_before_a_server(real: RealHost, real_host: Start) -> None:
     """Two bastions with host keys of their own lead to the server, which sees the last one as its client."""
-    first, second = real_host(HostOptions(role="bastion", name="first")), real_host(HostOptions(role="bastion", name="second"))
+    first, second = (
+        real_host(HostOptions(role="bastion", name="first")),
+        real_host(HostOptions(role="bastion", name="second")),
+    )
     assert len({(host.folder / "hostkey.pub").read_text() for host in (first, second, real)}) == 3
     async with connected(first) as one, connected(second, tunnel=one) as two, connected(real, tunnel=two) as inside:
         assert (await inside.run("hostname")).stdout == "apstra\n"

@@ -20,24 +20,60 @@ from runbook_lib.pki.checks import check_certificate
 from runbook_lib.pki.csr import template
 from runbook_lib.signers import Signer, make_signer, option_faults
 from runbook_lib.signers.local_ca import LocalCa
-from tests.pki.authority import DAY, Issued, Key, alternative_names, authority, ec_key, issue, key_usage, name_of, rsa_key
+from tests.pki.authority import (
+    DAY,
+    Issued,
+    Key,
+    alternative_names,
+    authority,
+    ec_key,
+    issue,
+    key_usage,
+    name_of,
+    rsa_key,
+)
 
 NOW = dt.datetime.now(dt.UTC)
 SAN = ("DNS:apstra.example.com", "IP:192.0.2.10", "IP:2001:db8::10")
-REQUEST = CertificateRequest(SubjectName("apstra.example.com", organization="Käse, GmbH + $HOME", country="DE", email="netz@example.com"), SAN, "ec-p256")
+REQUEST = CertificateRequest(
+    SubjectName("apstra.example.com", organization="Käse, GmbH + $HOME", country="DE", email="netz@example.com"),
+    SAN,
+    "ec-p256",
+)
 PASSPHRASE = "correct horse battery staple"
 SIGNING = key_usage("key_cert_sign", "crl_sign")
 
 
 def identified(key: Key, by: Key) -> tuple[tuple[x509.ExtensionType, bool], ...]:
     """The key identifiers of a CA's certificate, as `openssl verify -x509_strict` wants them."""
-    own, above = x509.SubjectKeyIdentifier.from_public_key(key.public_key()), x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key())
+    own, above = (
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()),
+    )
     return ((own, False), (above, False))
 
 
 ROOT_KEY, CA_KEY = ec_key(), ec_key()
-ROOT = issue("Example Root", ca=True, days=3650, not_before=NOW - 30 * DAY, usage=SIGNING, key=ROOT_KEY, extra=identified(ROOT_KEY, ROOT_KEY))
-CA = issue("Example Issuing CA", ROOT, ca=True, path_length=0, days=3000, not_before=NOW - 30 * DAY, usage=SIGNING, key=CA_KEY, extra=identified(CA_KEY, ROOT_KEY))
+ROOT = issue(
+    "Example Root",
+    ca=True,
+    days=3650,
+    not_before=NOW - 30 * DAY,
+    usage=SIGNING,
+    key=ROOT_KEY,
+    extra=identified(ROOT_KEY, ROOT_KEY),
+)
+CA = issue(
+    "Example Issuing CA",
+    ROOT,
+    ca=True,
+    path_length=0,
+    days=3000,
+    not_before=NOW - 30 * DAY,
+    usage=SIGNING,
+    key=CA_KEY,
+    extra=identified(CA_KEY, ROOT_KEY),
+)
 MakeSigner = Callable[..., Signer]
 
 
@@ -88,12 +124,19 @@ def make(files: Path) -> MakeSigner:
 
     def resolve(option: str, reference: str) -> str:
         assert option in {"ca_key", "ca_key_password"}
-        return {"env:PASSPHRASE": PASSPHRASE, "env:WRONG": "wrong passphrase", "env:KEY": in_clear(CA).decode(), "env:SEALED": encrypted(CA).decode()}[reference]
+        return {
+            "env:PASSPHRASE": PASSPHRASE,
+            "env:WRONG": "wrong passphrase",
+            "env:KEY": in_clear(CA).decode(),
+            "env:SEALED": encrypted(CA).decode(),
+        }[reference]
 
     return lambda **options: make_signer("local-ca", options, None, resolve, files)
 
 
-def signed(signer: Signer, csr: str, request: CertificateRequest = REQUEST, now: dt.datetime = NOW) -> tuple[Certificate, ...]:
+def signed(
+    signer: Signer, csr: str, request: CertificateRequest = REQUEST, now: dt.datetime = NOW
+) -> tuple[Certificate, ...]:
     """What a signer hands back, as it is read."""
     data = asyncio.run(signer.sign(csr, request, now))
     assert data
@@ -104,10 +147,25 @@ def test_the_local_ca_signs_what_was_asked(make: MakeSigner, csr: str, tmp_path:
     """Leaf and intermediate come back, every check of ours passes, and openssl takes them for a TLS server."""
     chain = signed(make(ca_certificate="ca.pem", ca_key="ca.key", ca_key_password="env:PASSPHRASE"), csr)
     assert [each.common_name for each in chain] == ["apstra.example.com", "Example Issuing CA"]
-    checks = check_certificate(chain, REQUEST, (ROOT.certificate,), NOW, ("apstra.example.com", "192.0.2.10", "2001:db8::10"))
+    checks = check_certificate(
+        chain, REQUEST, (ROOT.certificate,), NOW, ("apstra.example.com", "192.0.2.10", "2001:db8::10")
+    )
     assert {each.verdict for each in checks} == {Verdict.PASS}
     (tmp_path / "bundle.pem").write_text("".join(each.pem for each in chain))
-    line = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_ip", "192.0.2.10", "-CAfile", "root.pem", "-untrusted", "bundle.pem", "bundle.pem"]
+    line = [
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslserver",
+        "-verify_ip",
+        "192.0.2.10",
+        "-CAfile",
+        "root.pem",
+        "-untrusted",
+        "bundle.pem",
+        "bundle.pem",
+    ]
     assert subprocess.run(line, cwd=tmp_path, capture_output=True, check=False, text=True).stderr == ""
 
 
@@ -116,30 +174,53 @@ def test_the_local_ca_takes_the_public_key_alone_from_a_csr() -> None:
     key = ec_key()
     builder = x509.CertificateSigningRequestBuilder().subject_name(name_of("evil.example.com"))
     builder = builder.add_extension(alternative_names(["DNS:evil.example.com"]), critical=False)
-    csr = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    csr = (
+        builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+        .decode()
+    )
     leaf = signed(LocalCa([CA.certificate], CA.key), csr)[0]
-    assert (leaf.common_name, leaf.san, leaf.is_ca, leaf.extended_key_usage) == ("apstra.example.com", SAN, False, ("1.3.6.1.5.5.7.3.1",))
+    assert (leaf.common_name, leaf.san, leaf.is_ca, leaf.extended_key_usage) == (
+        "apstra.example.com",
+        SAN,
+        False,
+        ("1.3.6.1.5.5.7.3.1",),
+    )
     assert x509.load_pem_x509_certificate(leaf.pem.encode()).public_key() == key.public_key()
-    assert "evil" not in subprocess.run(["openssl", "x509", "-noout", "-text"], input=leaf.pem, capture_output=True, check=True, text=True).stdout
+    assert (
+        "evil"
+        not in subprocess.run(
+            ["openssl", "x509", "-noout", "-text"], input=leaf.pem, capture_output=True, check=True, text=True
+        ).stdout
+    )
 
 
 def test_the_local_cas_certificate_has_the_fields_of_rfc_5280(csr: str) -> None:
     """Key identifiers on both sides, a serial number of at most 20 octets that never comes twice, a start five minutes ago."""
-    first, second = (x509.load_pem_x509_certificate(signed(LocalCa([CA.certificate], CA.key), csr)[0].pem.encode()) for _ in range(2))
+    first, second = (
+        x509.load_pem_x509_certificate(signed(LocalCa([CA.certificate], CA.key), csr)[0].pem.encode()) for _ in range(2)
+    )
     assert first.serial_number != second.serial_number
     assert 0 < first.serial_number < 1 << 159
     assert first.not_valid_before_utc == (NOW - dt.timedelta(minutes=5)).replace(microsecond=0)
     assert first.not_valid_after_utc == (NOW + 365 * DAY).replace(microsecond=0)
     own = first.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     assert own.key_identifier == x509.SubjectKeyIdentifier.from_public_key(CA.key.public_key()).digest
-    assert first.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value == x509.SubjectKeyIdentifier.from_public_key(first.public_key())
+    assert first.extensions.get_extension_for_class(
+        x509.SubjectKeyIdentifier
+    ).value == x509.SubjectKeyIdentifier.from_public_key(first.public_key())
 
 
 def test_a_certificate_does_not_outlive_its_ca(csr: str) -> None:
     """Validity is cut to the CA's own, and the checks say so."""
     chain = signed(LocalCa([CA.certificate], CA.key), csr, replace(REQUEST, validity_days=3650))
     assert chain[0].not_after == CA.certificate.not_after
-    said = {each.question for each in check_certificate(chain, replace(REQUEST, validity_days=3650), (ROOT.certificate,), NOW, ()) if each.verdict is Verdict.WARN}
+    said = {
+        each.question
+        for each in check_certificate(chain, replace(REQUEST, validity_days=3650), (ROOT.certificate,), NOW, ())
+        if each.verdict is Verdict.WARN
+    }
     assert {"Did the CA give the validity asked for?", "Will its CA last longer than the certificate?"} <= said
 
 
@@ -160,10 +241,22 @@ def test_intermediates_above_the_ca_are_sent(csr: str) -> None:
 USABLE = {
     "encrypted file": {"ca_certificate": "ca.pem", "ca_key": "ca.key", "ca_key_password": "env:PASSPHRASE"},
     "in DER": {"ca_certificate": "ca.der", "ca_key": "ca.key", "ca_key_password": "env:PASSPHRASE"},
-    "with the root in its file": {"ca_certificate": "chain.pem", "ca_key": "ca.key", "ca_key_password": "env:PASSPHRASE"},
+    "with the root in its file": {
+        "ca_certificate": "chain.pem",
+        "ca_key": "ca.key",
+        "ca_key_password": "env:PASSPHRASE",
+    },
     "key by reference": {"ca_certificate": "ca.pem", "ca_key": "env:KEY"},
-    "key by reference, a passphrase too many": {"ca_certificate": "ca.pem", "ca_key": "env:KEY", "ca_key_password": "env:PASSPHRASE"},
-    "encrypted key by reference": {"ca_certificate": "ca.pem", "ca_key": "env:SEALED", "ca_key_password": "env:PASSPHRASE"},
+    "key by reference, a passphrase too many": {
+        "ca_certificate": "ca.pem",
+        "ca_key": "env:KEY",
+        "ca_key_password": "env:PASSPHRASE",
+    },
+    "encrypted key by reference": {
+        "ca_certificate": "ca.pem",
+        "ca_key": "env:SEALED",
+        "ca_key_password": "env:PASSPHRASE",
+    },
 }
 
 
@@ -178,15 +271,35 @@ UNUSABLE = {
     "no such certificate": ({"ca_certificate": "none.pem", "ca_key": "env:KEY"}, "ca_certificate", "cannot be read"),
     "certificate is a folder": ({"ca_certificate": ".", "ca_key": "env:KEY"}, "ca_certificate", "cannot be read"),
     "certificate is a page": ({"ca_certificate": "page.html", "ca_key": "env:KEY"}, "ca_certificate", "an HTML page"),
-    "certificate is a leaf": ({"ca_certificate": "leaf.pem", "ca_key": "env:KEY"}, "ca_certificate", "is no CA's certificate"),
+    "certificate is a leaf": (
+        {"ca_certificate": "leaf.pem", "ca_key": "env:KEY"},
+        "ca_certificate",
+        "is no CA's certificate",
+    ),
     "no such key": ({"ca_certificate": "ca.pem", "ca_key": "none.key"}, "ca_key", "cannot be read"),
     "key in clear": ({"ca_certificate": "ca.pem", "ca_key": "clear.key"}, "ca_key", "without an encrypted PEM key"),
-    "key in clear that says otherwise": ({"ca_certificate": "ca.pem", "ca_key": "sly.key", "ca_key_password": "env:PASSPHRASE"}, "ca_key", "cannot be used"),
+    "key in clear that says otherwise": (
+        {"ca_certificate": "ca.pem", "ca_key": "sly.key", "ca_key_password": "env:PASSPHRASE"},
+        "ca_key",
+        "cannot be used",
+    ),
     "key is garbage": ({"ca_certificate": "ca.pem", "ca_key": "garbage.key"}, "ca_key", "without an encrypted PEM key"),
-    "key is damaged": ({"ca_certificate": "ca.pem", "ca_key": "no.key", "ca_key_password": "env:PASSPHRASE"}, "ca_key", "cannot be used"),
+    "key is damaged": (
+        {"ca_certificate": "ca.pem", "ca_key": "no.key", "ca_key_password": "env:PASSPHRASE"},
+        "ca_key",
+        "cannot be used",
+    ),
     "no passphrase": ({"ca_certificate": "ca.pem", "ca_key": "ca.key"}, "ca_key", "needs ca_key_password"),
-    "wrong passphrase": ({"ca_certificate": "ca.pem", "ca_key": "ca.key", "ca_key_password": "env:WRONG"}, "ca_key", "wrong ca_key_password"),
-    "key of another CA": ({"ca_certificate": "ca.pem", "ca_key": "root.key", "ca_key_password": "env:PASSPHRASE"}, "ca_key", "belongs to another certificate"),
+    "wrong passphrase": (
+        {"ca_certificate": "ca.pem", "ca_key": "ca.key", "ca_key_password": "env:WRONG"},
+        "ca_key",
+        "wrong ca_key_password",
+    ),
+    "key of another CA": (
+        {"ca_certificate": "ca.pem", "ca_key": "root.key", "ca_key_password": "env:PASSPHRASE"},
+        "ca_key",
+        "belongs to another certificate",
+    ),
 }
 
 
@@ -198,15 +311,33 @@ def test_an_unusable_ca_is_named(make: MakeSigner, options: dict[str, str], fiel
     (fault,) = caught.value.faults
     assert (fault.field, words in fault.wrong) == (f"signer_options.{field}", True), fault
     said = f"{caught.value} {caught.value!r} {fault!r} {caught.value.__cause__!r}"
-    assert not [secret for secret in (PASSPHRASE, "wrong passphrase", in_clear(CA).decode().splitlines()[1]) if secret in said]
+    assert not [
+        secret for secret in (PASSPHRASE, "wrong passphrase", in_clear(CA).decode().splitlines()[1]) if secret in said
+    ]
 
 
 BAD_OPTIONS = {
     "nothing": ("local-ca", {}, {"ca_certificate": "is missing", "ca_key": "is missing"}),
-    "misspelt": ("local-ca", {"ca_certificate": "a", "ca_key": "b", "ca_kee": "c"}, {"ca_kee": "is no option of this signer"}),
-    "passphrase in clear": ("local-ca", {"ca_certificate": "a", "ca_key": "b", "ca_key_password": "Geheim-1234"}, {"ca_key_password": "is no secret reference"}),
-    "key in clear": ("local-ca", {"ca_certificate": "a", "ca_key": in_clear(CA).decode()}, {"ca_key": "is a key in clear"}),
-    "a number": ("local-ca", {"ca_certificate": 7, "ca_key": "b"}, {"ca_certificate": "Input should be a valid string"}),
+    "misspelt": (
+        "local-ca",
+        {"ca_certificate": "a", "ca_key": "b", "ca_kee": "c"},
+        {"ca_kee": "is no option of this signer"},
+    ),
+    "passphrase in clear": (
+        "local-ca",
+        {"ca_certificate": "a", "ca_key": "b", "ca_key_password": "Geheim-1234"},
+        {"ca_key_password": "is no secret reference"},
+    ),
+    "key in clear": (
+        "local-ca",
+        {"ca_certificate": "a", "ca_key": in_clear(CA).decode()},
+        {"ca_key": "is a key in clear"},
+    ),
+    "a number": (
+        "local-ca",
+        {"ca_certificate": 7, "ca_key": "b"},
+        {"ca_certificate": "Input should be a valid string"},
+    ),
     "an option for manual": ("manual", {"ca_key": "b"}, {"ca_key": "is no option of this signer"}),
     "an option for self-signed": ("self-signed", {"days": 3}, {"days": "is no option of this signer"}),
     "a signer that is none": ("vault", {"a": "b"}, {}),
@@ -225,13 +356,23 @@ def test_bad_options_are_all_named(name: str, options: dict[str, object], wanted
 def tampered(csr: str) -> str:
     """A CSR whose signature does not hold."""
     der = x509.load_pem_x509_csr(csr.encode()).public_bytes(Encoding.DER)
-    return x509.load_der_x509_csr(der.replace(b"apstra.example.com", b"aqstra.example.com", 1)).public_bytes(Encoding.PEM).decode()
+    return (
+        x509.load_der_x509_csr(der.replace(b"apstra.example.com", b"aqstra.example.com", 1))
+        .public_bytes(Encoding.PEM)
+        .decode()
+    )
 
 
 def test_the_local_ca_refuses_what_it_must(csr: str) -> None:
     """A CSR that its key did not sign, one for another kind of key, garbage, and a CA that is out of date."""
     signer = LocalCa([CA.certificate], CA.key)
-    other = x509.CertificateSigningRequestBuilder().subject_name(name_of("a")).sign(rsa_key(), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    other = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(name_of("a"))
+        .sign(rsa_key(), hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+        .decode()
+    )
     cases = ((tampered(csr), NOW, "not signed by its own key"), (other, NOW, "rsa-2048, and ec-p256 was asked for"), ("garbage", NOW, "cannot sign this request"),
              (csr, NOW - 40 * DAY, "not in date"), (csr, NOW + 4000 * DAY, "not in date"))  # fmt: skip
     for given, now, words in cases:
@@ -249,7 +390,9 @@ def test_a_key_that_may_not_sign_certificates_is_no_ca() -> None:
 def self_sign(folder: Path, request: CertificateRequest) -> str:
     """Runs the commands of `self-signed` as the root shell would."""
     (command,) = make_signer("self-signed", {}, None, lambda *_: "", folder).commands(request, str(folder))
-    ended = subprocess.run(["/bin/sh", "-c", command.script], input=command.stdin.encode(), capture_output=True, check=False)
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command.script], input=command.stdin.encode(), capture_output=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr.decode()
     return ended.stdout.decode()
 
@@ -258,20 +401,39 @@ def test_self_signed_signs_what_was_asked(folder: Path) -> None:
     """The server's openssl gives one certificate that only fails to be trusted, and leaves nothing in the folder."""
     before = sorted(folder.iterdir())
     (leaf,) = read_certificates(self_sign(folder, REQUEST).encode())
-    warned = {each.question: each.verdict for each in check_certificate((leaf,), REQUEST, (), dt.datetime.now(dt.UTC), ("apstra.example.com", "192.0.2.10")) if each.verdict is not Verdict.PASS}
+    warned = {
+        each.question: each.verdict
+        for each in check_certificate(
+            (leaf,), REQUEST, (), dt.datetime.now(dt.UTC), ("apstra.example.com", "192.0.2.10")
+        )
+        if each.verdict is not Verdict.PASS
+    }
     assert warned == {"Does the chain lead to a trusted CA?": Verdict.WARN}
-    assert (leaf.san, leaf.is_ca, leaf.key_usage, (leaf.not_after - leaf.not_before).days) == (SAN, False, ("digital_signature",), 365)
-    assert x509.load_pem_x509_certificate(leaf.pem.encode()).extensions.get_extension_for_class(x509.BasicConstraints).critical
+    assert (leaf.san, leaf.is_ca, leaf.key_usage, (leaf.not_after - leaf.not_before).days) == (
+        SAN,
+        False,
+        ("digital_signature",),
+        365,
+    )
+    assert (
+        x509.load_pem_x509_certificate(leaf.pem.encode())
+        .extensions.get_extension_for_class(x509.BasicConstraints)
+        .critical
+    )
     assert sorted(folder.iterdir()) == before
 
 
 def test_self_signed_serial_numbers_differ(folder: Path) -> None:
     """Two certificates of one key can be told apart."""
-    serials = {read_certificates(self_sign(folder, replace(REQUEST, validity_days=3)).encode())[0].serial for _ in range(2)}
+    serials = {
+        read_certificates(self_sign(folder, replace(REQUEST, validity_days=3)).encode())[0].serial for _ in range(2)
+    }
     assert len(serials) == 2
 
 
-@pytest.mark.parametrize("entry", ["DNS:a\nbasicConstraints = CA:TRUE", "DNS:a, DNS:evil", "email:copy", "DNS:$ENV::HOME"])
+@pytest.mark.parametrize(
+    "entry", ["DNS:a\nbasicConstraints = CA:TRUE", "DNS:a, DNS:evil", "email:copy", "DNS:$ENV::HOME"]
+)
 def test_self_signed_extensions_cannot_be_injected(entry: str) -> None:
     """A SAN entry that is more than a name is refused before anything is run."""
     with pytest.raises(ValueError, match=r"^san "):

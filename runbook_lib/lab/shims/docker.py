@@ -23,6 +23,7 @@ while received := connection.recv(65536):
 head, _, rest = reply.partition(b"\n")
 status, length = map(int, head.split())
 for stream, text in ((1, rest[:length]), (2, rest[length:])):
-    while text:
-        text = text[os.write(stream, text):]
+    written = 0
+    while written < len(text):
+        written += os.write(stream, text[written:])
 sys.exit(status)
