@@ -11,6 +11,7 @@ import click
 from runbook_lib.errors import RunbookError, UnusableParameters
 from runbook_lib.models import Fault, Outcome
 from runbook_lib.parameters import project_folder, read_yaml, validate
+from runbook_lib.tables import milliseconds
 
 if TYPE_CHECKING:
     from runbook_lib.session import Kind
@@ -20,6 +21,16 @@ NOTEBOOKS = {
     "install": "300_install_certificate",
     "restore": "900_restore_certificate",
 }
+_EXIT_STATUS = """\b
+Exit status:
+  0  done, nothing-to-do, planned
+  1  failed unexpectedly
+  2  unusable parameters; nothing was contacted
+  3  refused: the live pair is untouched
+  4  waiting for the CA
+  5  rolled-back: the old pair is serving
+  6  unknown: a person must look
+"""
 _CONSTANTS = {"True": True, "False": False, "None": None}
 
 
@@ -66,19 +77,13 @@ def parameters(command: Callable[..., None]) -> Callable[..., None]:
     return file(text(pair(command)))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=_EXIT_STATUS)
 @click.version_option(package_name="apstra-certificate-runbooks", prog_name="runbook")
 def main() -> None:
-    r"""Replace the HTTPS certificate of a Juniper Apstra server, one checked step at a time.
+    """Replace the HTTPS certificate of a Juniper Apstra server, one checked step at a time.
 
     Begin with `runbook plan -f parameters/lab.yaml`: it changes nothing. A run changes a server only with
-    `apply: true`. The last line says how it ended:
-
-    \b
-    0 done, nothing-to-do, planned     4 waiting for the CA
-    1 failed unexpectedly              5 rolled-back: the old pair is serving
-    2 unusable parameters              6 unknown: a person must look
-    3 refused: the live pair is untouched
+    `apply: true`. The last line of its output is `outcome:`, how it ended, and where its record is.
     """
 
 
@@ -303,7 +308,7 @@ def _show(event: Mapping[str, Any]) -> None:
         case "plan":
             click.echo(f"  plan sha256:{event['sha256']}, {len(event['commands'])} commands", err=True)
         case "probe":
-            click.echo(f"  outage: {event['outage_ms']:.0f} ms", err=True)
+            click.echo(f"  outage: {milliseconds(event['outage_ms'])}", err=True)
 
 
 def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Path | None]:

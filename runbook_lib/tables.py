@@ -234,6 +234,11 @@ def summary_table(rows: Mapping[str, object]) -> Table:
     return table("summary", ("field", "value"), rows.items())
 
 
+def milliseconds(measured: float | None) -> str:
+    """A duration in milliseconds as people read it; None is what could not be measured."""
+    return "unknown" if measured is None else f"{measured:.0f} ms"
+
+
 def moment(at: dt.datetime) -> str:
     """A time as people read it, UTC to the second."""
     return at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runbook_lib.errors import Refused
 from runbook_lib.record.journal import Event, Journal, outcome_of, read
+from runbook_lib.tables import milliseconds
 
 CHANGE_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
@@ -136,7 +137,7 @@ def _told(event: Event) -> str:  # noqa: PLR0911 - one line an event reads best
         case "certificate":
             return f"{event['role']}: {event['common_name']}, until {event['not_after'][:10]}, sha256 {event['sha256']}"
         case "probe":
-            return f"outage {event['outage_ms']:.0f} ms in {event['samples']} probes"
+            return f"outage {milliseconds(event['outage_ms'])} in {event['samples']} probes"
         case "file":
             return f"{event['name']}, {event['bytes']} bytes"
         case "end":
