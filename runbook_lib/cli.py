@@ -263,7 +263,7 @@ async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
         click.echo(f"{await change.check()!r}\n")
         click.echo(f"{await change.plan()!r}\n")
         change.summary()
-        click.echo(f"by hand the old pair comes back with: {change.way_back}")
+        click.echo(f"once it is installed, the old pair comes back by hand with: {change.way_back}")
         click.echo(f"plan sha256:{change.make_plan().sha256}")
         return change.outcome or Outcome.PLANNED, change.record.folder
     finally:

@@ -10,7 +10,8 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from runbook_lib.models import Certificate, Check, CommandResult, Facts, KeyDigest, Plan, Served, Verdict
@@ -49,12 +50,14 @@ class Table:
         columns: The headings.
         rows: The cells, every one text.
         monospace: Headings of columns that are shown letter by letter.
+        text: What a terminal shows instead of columns, where these would be too narrow to be read.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     monospace: tuple[str, ...] = ()
+    text: str = ""
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -75,6 +78,8 @@ class Table:
         return styler.map(lambda cell: _COLOURS.get(cell, "")).to_html()
 
     def __repr__(self) -> str:
+        if self.text:
+            return f"{self.title}\n{self.text}"
         from tabulate import tabulate  # noqa: PLC0415 - only a terminal needs it
 
         width = min(shutil.get_terminal_size((110, 24)).columns, WIDEST)
@@ -111,7 +116,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 def fingerprint(digest: str) -> str:
     """A SHA-256 as people compare it: upper-case hex in blocks of four, four blocks a line."""
     blocks = [digest[start : start + 4].upper() for start in range(0, len(digest), 4)]
-    return "\n".join(" ".join(blocks[start : start + 8]) for start in range(0, len(blocks), 8)) or "none"
+    return "\n".join(" ".join(blocks[start : start + 4]) for start in range(0, len(blocks), 4)) or "none"
 
 
 def checks_table(title: str, checks: Sequence[Check]) -> Table:
@@ -125,13 +130,18 @@ def checks_table(title: str, checks: Sequence[Check]) -> Table:
 
 
 def plan_table(plan: Plan) -> Table:
-    """The commands that apply runs, each with its undo."""
-    rows = (
+    """The commands that apply runs, each with its undo; in a terminal one below the other, to be read and copied."""
+    rows = tuple(
         (index, each.step, each.command.purpose, _script(each.command.script, each.command.stdin), each.command.undo)
         for index, each in enumerate(plan.commands, 1)
     )
     title = f"plan sha256:{plan.sha256}" + ("" if plan.commands else " (nothing to do)")
-    return table(title, ("", "step", "what for", "command", "undo"), rows, ("command", "undo"))
+    shown = table(title, ("", "step", "what for", "command", "undo"), rows, ("command", "undo"))
+    text = (
+        f"{n}. {step}: {purpose}\n{indent(script, '     ')}\n   undo: {undo}"
+        for n, step, purpose, script, undo in shown.rows
+    )
+    return replace(shown, text="\n".join(text))
 
 
 def _script(script: str, stdin: str) -> str:

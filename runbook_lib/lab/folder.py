@@ -55,6 +55,9 @@ server {{
 """
 
 
+_SOMEBODY_ELSES = "belongs to user id {}, who has practised here before: have it removed, or choose another with --root"
+
+
 class UnsafeFolderError(Exception):
     """The folder cannot be a practice server's; the text says why and what to do."""
 
@@ -72,12 +75,14 @@ def claim(root: Path) -> int:
         root.mkdir(mode=0o700, parents=True)
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except PermissionError:
+        raise UnsafeFolderError(f"{root} {_SOMEBODY_ELSES.format(root.lstat().st_uid)}") from None
     except OSError as error:
         raise UnsafeFolderError(f"{root} is not a folder but a link or a file ({error.strerror}); remove it") from None
     info = os.fstat(descriptor)
     wrong = ""
     if info.st_uid != os.geteuid():
-        wrong = f"belongs to user id {info.st_uid}; remove it, or choose another with --root"
+        wrong = _SOMEBODY_ELSES.format(info.st_uid)
     elif stat.S_IMODE(info.st_mode) & 0o077:
         wrong = (
             f"is open to others (mode {stat.S_IMODE(info.st_mode):04o}); look into it, then remove it or `chmod 700` it"
