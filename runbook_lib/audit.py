@@ -93,7 +93,7 @@ class Audit:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for row in self.rows():
-            writer.writerow({name: _harmless(tables.plain(value)) for name, value in row.items()})
+            writer.writerow({name: _harmless(value) for name, value in row.items()})
         return text.getvalue()
 
     def prometheus(self) -> str:
@@ -122,7 +122,10 @@ def _leaf(seen: Served) -> Certificate | None:
         return None
 
 
-def _harmless(text: str) -> str:
+def _harmless(value: object) -> object:
+    if not isinstance(value, str):
+        return value  # a number is no formula: an expired certificate has negative days left
+    text = tables.plain(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 

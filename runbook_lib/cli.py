@@ -1,7 +1,9 @@
 """The command line: `runbook …`. It reads the parameters, runs the notebooks headless and ends with the outcome's exit code."""
 
 import asyncio
+import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,9 +13,12 @@ import click
 from runbook_lib.errors import RunbookError, UnusableParameters
 from runbook_lib.models import Fault, Outcome
 from runbook_lib.parameters import project_folder, read_yaml, validate
-from runbook_lib.tables import milliseconds
+from runbook_lib.secrets import redact
+from runbook_lib.tables import milliseconds, plain
 
 if TYPE_CHECKING:
+    from runbook_lib.change import Change
+    from runbook_lib.record.journal import Event
     from runbook_lib.session import Kind
 
 NOTEBOOKS = {
@@ -52,9 +57,8 @@ def _values(files: tuple[Path, ...], inline: tuple[str, ...], pairs: tuple[tuple
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UnusableParameters(
-                [Fault(str(file), f"cannot be read: {error}", "the path of a YAML file")]
-            ) from None
+            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise UnusableParameters([Fault(str(file), f"cannot be read: {why}", "the path of a YAML file")]) from None
         values |= read_yaml(text, name=str(file))
     for text in inline:
         values |= read_yaml(text, name="-y")
@@ -87,38 +91,53 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(epilog=_EXIT_STATUS)
 @parameters
 def plan(**given: Any) -> None:  # noqa: ANN401 - click's options
     """Read the server, judge it, and show what would be done. Changes nothing."""
     _end(*_heard(lambda: asyncio.run(_plan(_usable("request", given)))))
 
 
-@main.command()
+@main.command(epilog=_EXIT_STATUS)
 @parameters
 def request(**given: Any) -> None:  # noqa: ANN401
-    """Steps 1 to 4: back up, make key and CSR, hand the CSR to the signer. Touches only state_dir."""
+    """Steps 1 to 4: back up, key, CSR, signer.
+
+    Touches only state_dir on the server. Goes on with the open change, or opens one. Ends with exit status 4 while the
+    CA has not answered: the CSR is shown and kept in the record.
+    """
     _end(*_heard(lambda: _run(_usable("request", given), "request")))
 
 
-@main.command()
+@main.command(epilog=_EXIT_STATUS)
 @parameters
 def install(**given: Any) -> None:  # noqa: ANN401
-    """Steps 5 to 7: compare, install with the guard armed, confirm."""
+    """Steps 5 to 7: compare, install, confirm.
+
+    Installs the open change, with certificate_file where the CA handed it back. A guard on the server puts the old pair
+    back when the new one is not confirmed within rollback_after_s.
+    """
     _end(*_heard(lambda: _run(_usable("install", given), "install")))
 
 
-@main.command()
+@main.command(epilog=_EXIT_STATUS)
 @parameters
 def restore(**given: Any) -> None:  # noqa: ANN401
-    """Put a recorded pair back: the one before change_id (empty: the last confirmed change), or pair=installed."""
+    """Put a recorded pair back.
+
+    The pair that was live before change_id, empty for the last replacement; with pair=installed the one it installed.
+    """
     _end(*_heard(lambda: _run(_usable("restore", given), "restore")))
 
 
-@main.command()
+@main.command(epilog=_EXIT_STATUS)
 @parameters
 def replace(**given: Any) -> None:  # noqa: ANN401
-    """Request, then install when the signer has answered; waits for nobody."""
+    """Request, then install when the signer has answered.
+
+    Waits for nobody: with a CA that has not answered yet it ends with exit status 4; run it again with
+    certificate_file. When the certificate asked for is served already, there is nothing to do.
+    """
     _end(*_heard(lambda: _run(_usable("request", given), "request", "install")))
 
 
@@ -150,7 +169,7 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
         click.echo(text)
         for file, content in ((html, found.html), (prometheus, found.prometheus)):
             if file:
-                file.write_text(content(), encoding="utf-8")
+                _write_whole(file, content())
         return Outcome.DONE, None
 
     outcome, _ = _heard(reading)
@@ -199,14 +218,17 @@ def show(record: Path, records_dir: Path | None) -> None:
     if not folder.is_dir():
         raise click.BadParameter(f"{record} is no record; `runbook records list` names them", param_hint="RECORD")
     click.echo(repr(table(f"record of change {folder.name}", ("when (UTC)", "event", "what"), story(folder))))
-    click.echo("\n" + "\n".join(contents(folder)))
+    click.echo(plain("\n" + "\n".join(contents(folder))))
 
 
 @main.command()
 @click.argument("host", required=False)
 @parameters
 def trust(host: str | None, **given: Any) -> None:  # noqa: ANN401
-    """Show HOST's SSH host key and, on a yes, pin it; also through a bastion of ssh_config."""
+    """Show a server's SSH host key, pin it on a yes.
+
+    Also through the bastions of ssh_config. Compare the key with what the server's own console shows.
+    """
     from runbook_lib.server.pinning import pin, show_key  # noqa: PLC0415
 
     values = _values(given["files"], given["inline"], given["pairs"]) | ({"host": host} if host else {})
@@ -226,6 +248,19 @@ def trust(host: str | None, **given: Any) -> None:  # noqa: ANN401
 
     outcome, _ = _heard(pinning)
     sys.exit(outcome.exit_code)
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """The whole file or the one before it: others read it at any time."""
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.rename(file)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise UnusableParameters(
+            [Fault(str(file), f"cannot be written: {error.strerror}", "a path in a folder that can be written")]
+        ) from None
 
 
 def _base() -> Path:
@@ -252,13 +287,25 @@ def _usable(kind: "Kind", given: Mapping[str, Any]) -> dict[str, object]:
 
 async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
     from runbook_lib.change import open_next  # noqa: PLC0415
-    from runbook_lib.record.archive import open_record  # noqa: PLC0415
+    from runbook_lib.record.archive import Record, open_record  # noqa: PLC0415
     from runbook_lib.secrets import REGISTRY  # noqa: PLC0415
     from runbook_lib.session import prepare  # noqa: PLC0415
 
     prepared = prepare("request", {**values, "apply": False}, _base(), _ask())
-    records = _base() / prepared.parameters.records_dir
-    change = await open_next(prepared, lambda change_id: open_record(records, change_id, REGISTRY.redact))
+    records: list[Record] = []
+
+    def opening(change_id: str) -> Record:
+        records.append(open_record(prepared.records, change_id, REGISTRY.redact))
+        return records[-1]
+
+    try:
+        return await _planned(await open_next(prepared, opening))
+    except RunbookError as error:
+        _say(str(error))
+        return error.outcome, records[-1].folder if records else None
+
+
+async def _planned(change: "Change") -> tuple[Outcome, Path]:
     try:
         click.echo(f"{await change.check()!r}\n")
         click.echo(f"{await change.plan()!r}\n")
@@ -280,14 +327,34 @@ def _run(values: Mapping[str, object], *kinds: str) -> tuple[Outcome, Path | Non
         for _ in kinds:
             result = runner.run(chosen)
             if result.error:
-                click.echo(result.error, err=True)
+                _say(result.error)
             if result.outcome is not Outcome.DONE or result.record is None:
                 break
             chosen["change_id"] = result.record.name
+    if result.record:
+        _tell_what_now(result.outcome, result.record, result.error)
     return result.outcome, result.record
 
 
-def _show(event: Mapping[str, Any]) -> None:
+def _tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
+    """What a person needs next: the CSR for the CA, or the way back."""
+    from runbook_lib.record.journal import last_run, read  # noqa: PLC0415
+
+    events = read(record)
+    if outcome is Outcome.WAITING:
+        csr = next(
+            record / "files" / each["name"]
+            for each in reversed(events)
+            if each["event"] == "file" and each["name"].endswith(".csr")
+        )
+        click.echo(f"{csr.read_text()}\nThe CA is to sign this CSR, {csr}.")
+        click.echo("Then: runbook install, with the same parameters and certificate_file, what the CA handed back.")
+    way_back = next((each["way_back"] for each in reversed(last_run(events)) if each["event"] == "plan"), "")
+    if outcome in {Outcome.ROLLED_BACK, Outcome.UNKNOWN} and way_back and way_back not in said:
+        _say(f"by hand the old pair comes back with: {way_back}")
+
+
+def _show(event: "Event") -> None:
     """One line of progress on standard error for an event that a person waits for."""
     match event["event"]:
         case "run":
@@ -316,8 +383,16 @@ def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Pa
     try:
         return work()
     except RunbookError as error:
-        click.echo(str(error), err=True)
+        _say(str(error))
         return error.outcome, None
+    except Exception:  # noqa: BLE001 - whatever it is, the last line says how it ended
+        _say(f"{traceback.format_exc()}This is a defect of the runbooks: please report it.")
+        return Outcome.FAILED, None
+
+
+def _say(text: str) -> None:
+    """Text that may come from elsewhere, for a terminal."""
+    click.echo(plain(redact(text)), err=True)
 
 
 def _end(outcome: Outcome, record: Path | None) -> NoReturn:

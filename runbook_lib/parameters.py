@@ -20,6 +20,7 @@ from runbook_lib.secrets import HOW_TO_WRITE, REFERENCE
 PRACTICE = "/tmp/apstra-practice"  # noqa: S108 - the practice server's place, the one exception by name
 LONGEST_DNS_NAME = 253  # RFC 1035, section 2.3.4, without the root's dot
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_FOLDER = re.compile(r"(/[A-Za-z0-9._][A-Za-z0-9._-]*)+")  # goes into shell text as it is
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _KINDS = {
     "string_type": ("is no text", 'text in quotes, such as "NO" or "12345" (YAML reads a bare NO as false)'),
@@ -105,16 +106,18 @@ def _secret_reference(text: str) -> str:
 
 def _server_folder(text: str) -> str:
     path = PurePosixPath(text)
-    if text == "/" or not path.is_absolute() or str(path) != text or ".." in path.parts or _invisible(text):
+    if str(path) != text or ".." in path.parts or not _FOLDER.fullmatch(text):
         raise _wrong(
-            "is no absolute path of a folder", "a path such as /etc/aos/nginx.conf.d, without `..` or a last slash"
+            "is no absolute path of a folder in letters, digits, dots, dashes and underscores",
+            "a path such as /etc/aos/nginx.conf.d, without `..` or a last slash",
         )
     return text
 
 
 def _state_folder(text: str) -> str:
-    forbidden = ("/tmp", "/var/tmp", "/dev", "/proc", "/run", "/etc/cron", "/var/spool/cron")  # noqa: S108 - refused
-    if _server_folder(text).startswith(forbidden) and not text.startswith(PRACTICE):
+    forbidden = ("/tmp", "/var/tmp", "/dev", "/proc", "/run", "/var/spool/cron")  # noqa: S108 - refused
+    path = PurePosixPath(_server_folder(text))
+    if (any(map(path.is_relative_to, forbidden)) and not text.startswith(PRACTICE)) or text.startswith("/etc/cron"):
         raise _wrong(
             "lies where other users or cron could reach into it",
             "a folder of root's own, such as /var/lib/apstra-runbook",
@@ -146,6 +149,16 @@ def _not_built(text: str) -> str:
         )
     return text
 
+
+# take the place of values that are wrong by themselves, while the others are judged between one another
+_STAND_INS: Mapping[str, object] = {
+    "host": "stand-in.example",
+    "common_name": "stand-in.example",
+    "san": ["DNS:stand-in.example"],
+    "service_addresses": ["stand-in.example"],
+    "conf_dir": "/stand-in/etc/conf.d",
+    "state_dir": "/stand-in/state",
+}
 
 Text = Annotated[str, AfterValidator(_plain)]
 Secret = Annotated[str, AfterValidator(_secret_reference)]
@@ -188,14 +201,18 @@ class Parameters(BaseModel):
     state_dir: Annotated[str, AfterValidator(_state_folder)] = Field(
         "/var/lib/apstra-runbook", description="the runbook's own folder on the server, root's alone"
     )
-    common_name: Annotated[Text, Field(max_length=64)] = Field("", description="subject CN, the name clients use")
+    common_name: Annotated[str, Field(max_length=64), AfterValidator(_plain)] = Field(
+        "", description="subject CN, the name clients use"
+    )
     san: list[Annotated[str, AfterValidator(_alternative_name)]] = Field(
         default_factory=list, description="DNS:name or IP:address; empty: common_name and service_addresses"
     )
-    organization: Annotated[Text, Field(max_length=64)] = Field("", description="subject O")
-    organizational_unit: Annotated[Text, Field(max_length=64)] = Field("", description="subject OU")
-    locality: Annotated[Text, Field(max_length=128)] = Field("", description="subject L")
-    state: Annotated[Text, Field(max_length=128)] = Field("", description="subject ST")
+    organization: Annotated[str, Field(max_length=64), AfterValidator(_plain)] = Field("", description="subject O")
+    organizational_unit: Annotated[str, Field(max_length=64), AfterValidator(_plain)] = Field(
+        "", description="subject OU"
+    )
+    locality: Annotated[str, Field(max_length=128), AfterValidator(_plain)] = Field("", description="subject L")
+    state: Annotated[str, Field(max_length=128), AfterValidator(_plain)] = Field("", description="subject ST")
     country: Annotated[str, Field(pattern=r"^([A-Z]{2})?$")] = Field("", description="subject C, two capital letters")
     email: Annotated[str, Field(pattern=r"^([!-?A-~]+@[A-Za-z0-9.-]+)?$", max_length=128)] = Field(
         "", description="subject emailAddress"
@@ -260,7 +277,7 @@ class Parameters(BaseModel):
 
 
 def _as_alternative_name(address: str) -> str:
-    return f"{'IP' if is_ip_address(address) else 'DNS'}:{address}"
+    return f"IP:{ipaddress.ip_address(address)}" if is_ip_address(address) else f"DNS:{address}"
 
 
 def validate(
@@ -278,9 +295,18 @@ def validate(
     try:
         parameters = Parameters.model_validate(dict(values))
     except pydantic.ValidationError as error:
-        return None, tuple(_fault(each) for each in error.errors(include_url=False))
-    faults = _across(parameters) + (_subject(parameters) if asks_for_certificate else ())
+        found = error.errors(include_url=False)
+        wrong = {str(each["loc"][0]) for each in found}
+        rest = {name: value for name, value in values.items() if name not in wrong}
+        rest |= {name: value for name, value in _STAND_INS.items() if name in wrong}
+        sound = Parameters.model_validate(rest)
+        return None, tuple(map(_fault, found)) + _between(sound, asks_for_certificate=asks_for_certificate)
+    faults = _between(parameters, asks_for_certificate=asks_for_certificate)
     return (None if faults else parameters), faults
+
+
+def _between(parameters: Parameters, *, asks_for_certificate: bool) -> tuple[Fault, ...]:
+    return _across(parameters) + (_subject(parameters) if asks_for_certificate else ())
 
 
 def _fault(error: Any) -> Fault:  # noqa: ANN401 - pydantic's own mapping
@@ -354,11 +380,15 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
         """Builds one mapping, refusing a repeated key."""
-        keys = [key.value for key, _ in node.value]
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
             raise UnusableParameters([Fault(key, "is given twice", "it once") for key in twice])
         return super().construct_mapping(node, deep=deep)
+
+
+# besides its own errors PyYAML lets through those of the conversions, as for the date 2026-11-31
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 
 
 def read_yaml(text: str, *, name: str) -> dict[str, object]:
@@ -373,7 +403,7 @@ def read_yaml(text: str, *, name: str) -> dict[str, object]:
     """
     try:
         values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except _NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         raise UnusableParameters([Fault(name, f"is no YAML{place}", "one `name: value` a line")]) from None

@@ -6,6 +6,7 @@ Every value that was resolved is registered, and whatever leaves the kernel pass
 
 import base64
 import binascii
+import html
 import json
 import os
 import re
@@ -67,12 +68,17 @@ class Registry:
 def _forms(value: str) -> set[str]:
     raw = value.encode()
     forms = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
-    forms |= {urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), binascii.hexlify(raw).decode()}
+    forms |= {urllib.parse.quote(value), urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)}
+    forms |= {binascii.hexlify(raw).decode(), html.escape(value), html.escape(value, quote=False), _styled(value)}
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + raw).decode()
         stable = encoded[(offset * 8 + 5) // 6 : (offset + len(raw)) * 8 // 6]
         forms |= {stable, stable.translate(str.maketrans("+/", "-_"))}
     return forms
+
+
+def _styled(value: str) -> str:
+    return html.escape(value).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")  # as pandas and jinja write quotes
 
 
 REGISTRY = Registry()
@@ -96,7 +102,7 @@ def resolve(reference: str, *, name: str, base: Path, ask: Callable[[str], str] 
         case "env":
             value = os.environ.get(rest, "")
         case "file":
-            value = _from_file(base / Path(rest).expanduser())
+            value = _from_file(base / os.path.expanduser(rest))  # noqa: PTH111 - leaves `~nobody` as it is, Path's raises
         case "keyring":
             value = _from_keyring(rest)
         case _:
@@ -117,20 +123,21 @@ def _from_file(path: Path) -> str:
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror}; name an existing regular file"
         raise SecretUnavailable(msg) from None
+    facts = os.fstat(descriptor)
+    wrong = ""
+    if not stat.S_ISREG(facts.st_mode):
+        wrong = "is no regular file"
+    elif facts.st_uid != os.geteuid():
+        wrong = f"belongs to another user; chown it to {os.geteuid()}"
+    elif stat.S_IMODE(facts.st_mode) & 0o077:
+        wrong = f"is open to others (mode {stat.S_IMODE(facts.st_mode):04o}); run chmod 600 on it"
+    elif facts.st_size > LARGEST_FILE:
+        wrong = f"is larger than {LARGEST_FILE} bytes"
+    if wrong:
+        os.close(descriptor)
+        msg = f"{path} {wrong}"
+        raise SecretUnavailable(msg)
     with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        wrong = ""
-        if not stat.S_ISREG(facts.st_mode):
-            wrong = "is no regular file"
-        elif facts.st_uid != os.geteuid():
-            wrong = f"belongs to another user; chown it to {os.geteuid()}"
-        elif stat.S_IMODE(facts.st_mode) & 0o077:
-            wrong = f"is open to others (mode {stat.S_IMODE(facts.st_mode):04o}); run chmod 600 on it"
-        elif facts.st_size > LARGEST_FILE:
-            wrong = f"is larger than {LARGEST_FILE} bytes"
-        if wrong:
-            msg = f"{path} {wrong}"
-            raise SecretUnavailable(msg)
         try:
             return file.read().decode().rstrip("\r\n")
         except UnicodeDecodeError:

@@ -42,6 +42,11 @@ class Prepared:
     handed_in: tuple[Certificate, ...]
     trust: tuple[Certificate, ...]
 
+    @property
+    def records(self) -> Path:
+        """The folder of the records."""
+        return self.base / Path(self.parameters.records_dir).expanduser()
+
 
 def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[[str], str] | None) -> Prepared:
     """Judges all that was given and resolves every secret.

@@ -28,8 +28,9 @@ _COLOURS = {
 }
 _KEPT_CONTROLS = {"\n", "\t"}
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\\\)?")
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 WIDEST = 160
+HEADING = 2  # what tabulate makes a column wider than its heading
 
 
 def plain(text: object) -> str:
@@ -67,7 +68,8 @@ class Table:
         return pd.DataFrame(list(self.rows), columns=list(self.columns))
 
     def _repr_html_(self) -> str:
-        styler = self.frame.style.format(escape="html").hide(axis="index").set_caption(html.escape(self.title))
+        styler = self.frame.style.format(escape="html").format_index(escape="html", axis="columns")
+        styler = styler.hide(axis="index").set_caption(html.escape(self.title))
         exact = [index for index, name in enumerate(self.columns) if name in self.monospace]
         rules = [
             ("td, th", "text-align: left; vertical-align: top; white-space: pre-wrap"),
@@ -89,6 +91,7 @@ class Table:
             list(self.columns),
             tablefmt="simple",
             maxcolwidths=limits,
+            maxheadercolwidths=[limit - HEADING for limit in limits],
             disable_numparse=True,
         )
         return f"{self.title}\n{text}"
@@ -97,7 +100,7 @@ class Table:
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Column widths that fit: narrow columns keep theirs, the wide ones share what is left."""
     natural = [
-        max([len(name), *(len(line) for row in rows for line in row[index].split("\n"))])
+        max([len(name) + HEADING, *(len(line) for row in rows for line in row[index].split("\n"))])
         for index, name in enumerate(columns)
     ]
     left, wide = width - 2 * (len(columns) - 1), set(range(len(columns)))
@@ -110,7 +113,7 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], monospace: Sequence[str] = ()) -> Table:
     """A table of anything, every cell made plain text."""
     cells = tuple(tuple(plain(cell) for cell in row) for row in rows)
-    return Table(plain(title), tuple(columns), cells, tuple(monospace))
+    return Table(plain(title), tuple(map(plain, columns)), cells, tuple(map(plain, monospace)))
 
 
 def fingerprint(digest: str) -> str:
@@ -162,10 +165,11 @@ def step_table(title: str, results: Sequence[CommandResult], checks: Sequence[Ch
 
 def compare_table(digests: Sequence[KeyDigest], checks: Sequence[Check]) -> Table:
     """The public keys side by side, then the judgements over the pair."""
-    same = len({digest for each in digests for digest in (each.server, each.here)}) == 1
+    values = {digest for each in digests for digest in (each.server, each.here)}
+    verdict = Verdict.FAIL if len(values - {""}) > 1 else Verdict.UNKNOWN if "" in values else Verdict.PASS
     keys = (
         (
-            MARKS[Verdict.PASS if same else Verdict.FAIL],
+            MARKS[verdict],
             f"public key of {each.file}",
             fingerprint(each.server),
             fingerprint(each.here),

@@ -6,15 +6,17 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from runbook_lib.change.base import VERSION, Change
+from runbook_lib.change.base import VERSION, Change, connection_lost
 from runbook_lib.change.install import Install, Restore
 from runbook_lib.change.request import Request
 from runbook_lib.errors import RunbookError
 from runbook_lib.models import Facts
 from runbook_lib.record.archive import Record
+from runbook_lib.record.journal import JournalUnusable
 from runbook_lib.secrets import REGISTRY
-from runbook_lib.server.survey import read_facts
-from runbook_lib.session import Prepared, open_session
+from runbook_lib.server.shell import ShellLost
+from runbook_lib.server.survey import read_change, read_facts
+from runbook_lib.session import Prepared, Session, open_session
 from runbook_lib.state import Choice, choose_change
 
 __all__ = ["VERSION", "Change", "Install", "Request", "Restore", "new_change_id", "open_change", "open_next"]
@@ -38,30 +40,46 @@ async def open_change(prepared: Prepared, open_record: Callable[[str], Record]) 
         UnusableParameters: Several changes are open and none was named.
     """
     asked = prepared.parameters.change_id
-    fallback = asked if asked not in {"", "new"} and prepared.kind != "restore" else new_change_id()
+    named = asked if asked not in {"", "new"} and prepared.kind != "restore" else ""
     session = None
     try:
         session = await open_session(prepared)
-        wanted = [asked] if asked not in {"", "new"} else []
-        facts = await read_facts(session.shell, prepared.parameters, session.connection.host_key, wanted)
-        choice = _choose(prepared, facts)
-    except RunbookError as error:
+        facts, choice = await _read(prepared, session)
+        goes_on = "" if prepared.kind == "restore" else choice.change_id
+        change_id = goes_on or (choice.last if prepared.kind == "install" else "") or new_change_id()
+        record = open_record(change_id)
+    except BaseException as error:
         if session is not None:
             await session.close()
-        record = open_record(fallback)
-        _begin(record, prepared, fallback, "")
-        record.journal.write("end", outcome=error.outcome, what=error.diagnostics(), todo=error.todo)
-        raise
-    change_id = (
-        fallback
-        if prepared.kind == "restore"
-        else choice.change_id or (choice.last if prepared.kind == "install" else "") or fallback
-    )
-    record = open_record(change_id)
+        if not isinstance(error, RunbookError):
+            raise
+        ended = connection_lost(error, "read") if isinstance(error, ShellLost) else error
+        _ended_early(open_record, prepared, "" if isinstance(error, JournalUnusable) else named, ended)
+        raise ended from None
     _begin(record, prepared, change_id, facts.change(change_id).journal_head)
     if choice.supersedes:
-        record.journal.write("note", text=f"supersedes {', '.join(choice.supersedes)}")
+        would = "supersedes" if prepared.parameters.apply else "would supersede"
+        record.journal.write("note", text=f"{would} {', '.join(choice.supersedes)}")
     return KINDS[prepared.kind](prepared, session, record, facts, choice, change_id)
+
+
+async def _read(prepared: Prepared, session: Session) -> tuple[Facts, Choice]:
+    given = prepared.parameters
+    wanted = [given.change_id] if given.change_id not in {"", "new"} else []
+    facts = await read_facts(session.shell, given, session.connection.host_key, wanted)
+    choice = _choose(prepared, facts)
+    if choice.change_id and choice.change_id not in {each.change_id for each in facts.changes}:
+        facts = facts.with_change(await read_change(session.shell, given, choice.change_id))
+    return facts, choice
+
+
+def _ended_early(open_record: Callable[[str], Record], prepared: Prepared, change_id: str, error: RunbookError) -> None:
+    """The record of a run that ended before its change was found: of the change that was named, else of its own."""
+    change_id = change_id or new_change_id()
+    record = open_record(change_id)
+    _begin(record, prepared, change_id, "")
+    record.journal.write("end", outcome=error.outcome, what=error.diagnostics(), todo=error.todo)
+    record.journal.close()
 
 
 async def open_next(prepared: Prepared, open_record: Callable[[str], Record]) -> Change:
@@ -80,7 +98,9 @@ def _choose(prepared: Prepared, facts: Facts) -> Choice:
     if prepared.kind != "restore":
         return choose_change(given.change_id, facts.listed, host=given.host)
     choice = choose_change("new", facts.listed, host=given.host)
-    return replace(choice, change_id=given.change_id or choice.last, supersedes=())
+    # not the last restore: run twice, it would bring back what was just taken away
+    replaced = [name for name, kind, decided in facts.listed if kind == "replace" and decided == "confirmed"]
+    return replace(choice, change_id=given.change_id or (replaced[-1] if replaced else ""), supersedes=())
 
 
 def _begin(record: Record, prepared: Prepared, change_id: str, cites: str) -> None:

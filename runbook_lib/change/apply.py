@@ -108,16 +108,16 @@ class Applier:
             pass  # the guard's answer was heard all the same
         except ShellLost as error:
             lost = error.why
-        return self._settled(why, way_back, lost)
+        return self._settled(folder.rpartition("/")[2], why, way_back, lost)
 
-    def _settled(self, why: str, way_back: str, lost: str) -> RunbookError | None:
+    def _settled(self, change_id: str, why: str, way_back: str, lost: str) -> RunbookError | None:
         result = self._last
         if result is not None and result.status == DECIDED and "confirmed" in result.stdout:
             return None
         if result is not None and result.status == BACK:
             return RolledBack(
                 "the old pair is serving again", server=self._host, why=why,
-                todo=f"mend the cause, then run install again with this change_id; by hand the old pair comes back with: {way_back}",
+                todo=f"mend the cause, then run install with change_id={change_id}; by hand the old pair comes back with: {way_back}",
             )  # fmt: skip
         said = lost or (result.stdout.strip() or result.stderr.strip() if result else "")
         return Unsettled(

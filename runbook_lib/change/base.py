@@ -6,7 +6,7 @@ import importlib.metadata
 import importlib.resources
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import rfc8785
 
 from runbook_lib import tables
 from runbook_lib.change.apply import Applier
-from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError
+from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError, Unreachable
 from runbook_lib.models import (
     ChangeFolder,
     Check,
@@ -31,7 +31,9 @@ from runbook_lib.models import (
 )  # fmt: skip
 from runbook_lib.probe import tls
 from runbook_lib.record.archive import Record
+from runbook_lib.record.journal import outcome_of, read
 from runbook_lib.server.facts import connect_address
+from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
 from runbook_lib.session import Prepared, Session
 from runbook_lib.state import Choice, state_of
@@ -40,6 +42,7 @@ from runbook_lib.steps.folder import folder_of
 from runbook_lib.tables import Table
 
 GUARD = importlib.resources.files("runbook_lib.server").joinpath("guard.sh").read_text()
+BROKEN = "the way back does not serve: it brings back the pair as it was found, which does not serve now"
 VERSION = importlib.metadata.version("apstra-certificate-runbooks")
 
 
@@ -52,7 +55,10 @@ class Change(ABC):
         before: What was found before anything changed.
         outcome: How the run ended; None while it goes on.
         idle: Why there is nothing to do, or empty.
+        approvable: Whether `approved_plan` speaks of this kind of run; a request touches only state_dir.
     """
+
+    approvable = False
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that a run stands on
         self, prepared: Prepared, session: Session, record: Record, facts: Facts, choice: Choice, change_id: str
@@ -66,6 +72,7 @@ class Change(ABC):
         self.folder = folder_of(self.parameters, change_id)
         self.applier = Applier(session.shell, record.journal, self.parameters.host)
         self._planned: Plan | None = None
+        self._closed = False
 
     @property
     def own(self) -> ChangeFolder:
@@ -124,12 +131,16 @@ class Change(ABC):
                 "plan", name=plan.name, sha256=plan.sha256, way_back=plan.way_back, commands=listed
             )
             approved = self.parameters.approved_plan
-            if approved and approved != plan.sha256:
+            if self.approvable and approved and approved != plan.sha256:
                 raise Refused(
                     "the plan is not the approved one", server=self.parameters.host, step="plan",
                     why=f"approved {approved}, now {plan.sha256}", todo="look at what changed and have this plan approved",
                 )  # fmt: skip
-            return tables.plan_table(plan)
+            table = tables.plan_table(plan)
+            broken = self.parameters.accept_broken_start and not (
+                self.before.live.matches and self.serves(self.before.live)
+            )
+            return replace(table, title=f"{table.title}\n{BROKEN}") if broken else table
 
     def make_plan(self) -> Plan:
         """The plan over the facts read last; its hash holds whatever an approval must stand on, and no clock."""
@@ -150,17 +161,37 @@ class Change(ABC):
         """
         if not commands:
             return ()
-        await self.session.shell.lock(self.parameters.conf_dir)
+        await self.lock()
         try:
             results = await self.applier.run(name, commands)
         except CommandFailed as error:
-            raise Refused(str(error.what), server=self.parameters.host, step=name, why="; ".join(error.details()),
-                          todo="mend the cause, then run again: it goes on from here") from error  # fmt: skip
+            raise self.untouched(error, name) from error
         finally:
-            await self.session.shell.unlock()
+            with suppress(ShellLost):
+                await self.session.shell.unlock()
         await self.leave_head()
         await self.refresh()
         return results
+
+    async def lock(self) -> None:
+        """Takes the lock of conf_dir.
+
+        Raises:
+            Locked: Another run is applying.
+        """
+        await self.session.shell.lock(self.parameters.conf_dir)
+
+    def untouched(self, error: CommandFailed, step: str) -> Refused:
+        """What a command that failed before the live pair was touched comes to."""
+        return Refused(error.what, server=self.parameters.host, step=step, why="; ".join(error.details()),
+                       todo="mend the cause, then run again: it goes on from here")  # fmt: skip
+
+    def serves(self, pair: Pair) -> bool:
+        """Whether nginx serves this pair's certificate, seen on the server itself; False where it serves nothing."""
+        seen = [each.chain for each in self.facts.served if each.vantage == "server"]
+        return bool(seen and pair.chain) and all(
+            chain and chain[0].strip() == pair.chain[0].pem.strip() for chain in seen
+        )
 
     async def leave_head(self) -> None:
         """Leaves the journal's head in the change's folder, for the run that goes on from here to cite."""
@@ -256,6 +287,10 @@ class Change(ABC):
             )
         try:
             yield
+        except ShellLost as error:
+            lost = connection_lost(error, name)
+            self.end(lost.outcome, lost.diagnostics(), lost.todo)
+            raise lost from error
         except RunbookError as error:
             self.end(error.outcome, error.diagnostics(), error.todo)
             raise
@@ -324,8 +359,19 @@ class Change(ABC):
         return {}
 
     async def close(self) -> None:
-        """Ends the connection and what it holds."""
+        """Ends the connection and what it holds, and lets the journal go; what is called afterwards is refused."""
+        if self._closed:
+            return
+        self._closed = True
+        self.outcome = self.outcome or outcome_of(read(self.record.folder))
+        self.record.journal.close()
         await self.session.close()
+
+
+def connection_lost(error: ShellLost, step: str) -> Unreachable:
+    """What a shell that stopped answering before the live pair was touched comes to."""
+    return Unreachable("the connection to the server was lost; the live pair is untouched", server=error.server, step=step,
+                       why=error.why, todo=error.todo)  # fmt: skip
 
 
 def stands_on(facts: Facts, change_id: str) -> dict[str, Any]:

@@ -3,26 +3,32 @@
 import asyncio
 import datetime as dt
 import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from runbook_lib import tables
 from runbook_lib.change.base import GUARD, stands_on
-from runbook_lib.change.staging import Staging
-from runbook_lib.errors import CommandFailed, Refused, RunbookError, Waiting
-from runbook_lib.models import Check, Command, CommandResult, Facts, Pair, PlannedCommand, State, judged
+from runbook_lib.change.staging import Staging, made_for
+from runbook_lib.errors import CommandFailed, Locked, Refused, RunbookError, Waiting
+from runbook_lib.models import Check, Command, CommandResult, Facts, Outcome, Pair, PlannedCommand, State, judged
+from runbook_lib.parameters import is_ip_address
 from runbook_lib.pki.certificates import bundle_pem, order_chain
 from runbook_lib.probe import tls
 from runbook_lib.server.facts import connect_address
+from runbook_lib.server.shell import ShellLost
 from runbook_lib.state import same_files
 from runbook_lib.steps import backup, compare, confirm, folder, install, stage
 from runbook_lib.tables import Table
 
 API_PATIENCE_S = 15
+LOCK_PATIENCE_S = 300
 
 
 class Installing(Staging):
     """Puts a staged pair in place with the guard armed, and confirms it or lets the old pair come back."""
 
+    approvable = True
     _armed = False
     _outage_ms: float | None = None
 
@@ -41,8 +47,19 @@ class Installing(Staging):
         return tuple(PlannedCommand(name, command) for name, commands in steps.items() for command in commands)
 
     def _guard_files(self, facts: Facts) -> tuple[Command, ...]:
-        connect = connect_address(facts.listening, self.parameters.host)
+        listening = facts.listening if self.serves(facts.live) else self._own_sockets(facts.listening)
+        connect = connect_address(listening, self.parameters.host) or self._own_socket()
         return install.guard_files(facts, self.parameters, self.change_id, guard=GUARD, connect=connect)
+
+    def _own_socket(self) -> str:
+        """Where nginx will be asked when nothing can be seen of it: as shipped it takes every address, host's among them."""
+        own = self.parameters.host if is_ip_address(self.parameters.host) else "127.0.0.1"
+        return f"[{own}]:{self.parameters.https_port}" if ":" in own else f"{own}:{self.parameters.https_port}"
+
+    def _own_sockets(self, listening: Sequence[str]) -> tuple[str, ...]:
+        """Those who listen while nginx does not serve may be others: an address that cannot be nginx's is left out."""
+        hosts = {"0.0.0.0", "[::]", self._own_socket().rpartition(":")[0]}  # noqa: S104 - read, not bound
+        return tuple(each for each in listening if each.rpartition(":")[0] in hosts)
 
     async def compare(self) -> Table:
         """Step 5: the public key of key, CSR and certificate as two programs see it, and the certificate's fitness.
@@ -56,10 +73,10 @@ class Installing(Staging):
             facts = self.expected()
             if self.applies:
                 if facts.change(self.change_id).public_keys:
-                    self.judge("compare", self._comparison(facts))
+                    self.judge("compare", (*self._made_for(facts), *self._comparison(facts)))
                 await self.apply("compare", self.staging())
                 facts = self.facts
-            checks = self._comparison(facts)
+            checks = (*self._made_for(facts), *self._comparison(facts))
             self.judge("compare", checks)
             rows = compare.digests(facts, self.change_id)
             self.record.journal.write("compare", digests=[[each.file, each.server, each.here] for each in rows])
@@ -67,6 +84,11 @@ class Installing(Staging):
 
     def _comparison(self, facts: Facts) -> tuple[Check, ...]:
         return compare.checks(facts, self.parameters, self.change_id, self.prepared.trust, dt.datetime.now(dt.UTC))
+
+    def _made_for(self, facts: Facts) -> tuple[Check, ...]:
+        """What the public keys on the server cannot tell: whether a certificate that is not staged yet fits the key."""
+        staged = facts.change(self.change_id).staged
+        return () if same_files(staged, self.own.staged) else (made_for(staged.chain, staged.key_spki_sha256),)
 
     async def install(self) -> Table:
         """Step 6: arms the guard, swaps the pair, lets nginx test it, activates it and looks at what is served.
@@ -79,14 +101,14 @@ class Installing(Staging):
         async with self.step("install"):
             if not self.applies:
                 return self.planned_table("install")
-            await self.session.shell.lock(self.parameters.conf_dir)
+            await self.lock()
             try:
                 await self._hold_still()
                 results = await self._measured()
+                await self.session.shell.unlock()
+                await self.leave_head()
             except BaseException as error:
                 raise await self._back_from(error) from error
-            await self.session.shell.unlock()
-            await self.leave_head()
             return tables.step_table("install", results, ())
 
     async def _hold_still(self) -> None:
@@ -113,11 +135,15 @@ class Installing(Staging):
 
     async def _swap(self) -> tuple[CommandResult, ...]:
         prepared = await self.applier.run("install", self._guard_files(self.facts))
+        arm, *rest = install.plan(self.facts, self.parameters, self.change_id)
         self._armed = True
-        return (
-            *prepared,
-            *await self.applier.run("install", install.plan(self.facts, self.parameters, self.change_id)),
-        )
+        try:
+            armed = await self.applier.run("install", [arm])
+        except CommandFailed as error:
+            # the guard says no before it arms; one that ran out of time may have armed
+            self._armed = error.result.timed_out
+            raise
+        return (*prepared, *armed, *await self.applier.run("install", rest))
 
     async def confirm(self) -> Table:
         """Step 7: what is served is what was installed, from every vantage point; disarms the guard, or restores.
@@ -138,9 +164,8 @@ class Installing(Staging):
             except BaseException as error:
                 raise await self._back_from(error) from error
             self.facts = seen
-            await self.refresh()
             self.note_certificate("after", self.facts.live)
-            await self.leave_head()
+            await self._read_on("confirm", self.refresh(), self.leave_head())
             return tables.step_table("confirm", results, checks)
 
     async def _seen(self) -> tuple[Facts, int | None]:
@@ -160,39 +185,32 @@ class Installing(Staging):
     async def _back_from(self, error: BaseException) -> BaseException:
         """The error to raise after a failure: when the guard was armed, the old pair is put back first."""
         if not self._armed:
-            await self.session.shell.unlock()
-            return _untouched(error, self.parameters.host)
+            with suppress(ShellLost):
+                await self.session.shell.unlock()
+            return self.untouched(error, "install") if isinstance(error, CommandFailed) else error
         why = error.what if isinstance(error, RunbookError) else f"stopped: {type(error).__name__}"
         self.record.journal.write("note", text=f"rolling back: {error}")
         settled = await self.applier.roll_back(self.folder, why, self.way_back)
-        await self._after_rollback()
+        await self._read_on("the rollback", self.session.shell.unlock(), self.survey(), self.leave_head())
+        if settled is None:
+            self.end(Outcome.DONE, f"the new pair had been confirmed and stays: {why}")
         return settled or error
 
-    async def _after_rollback(self) -> None:
+    async def _read_on(self, after: str, *readings: Coroutine[None, None, None]) -> None:
         """Reads what is true now, as far as the shell still answers; the outcome does not hang on it."""
         try:
-            await self.session.shell.unlock()
-            await self.survey()
-            await self.leave_head()
+            for each in readings:
+                await each
         except RunbookError as error:
-            self.record.journal.write("note", text=f"the server could not be read after the rollback: {error.what}")
+            self.record.journal.write("note", text=f"the server could not be read after {after}: {error.what}")
+        finally:
+            for each in readings:
+                each.close()
 
     def own_rows(self) -> dict[str, object]:
         """The outage as it was measured."""
         unknown = "unknown: nginx could not be asked from here" if self._armed else "none"
         return {"outage": unknown if self._outage_ms is None else f"{self._outage_ms:.0f} ms without an answer"}
-
-
-def _untouched(error: BaseException, host: str) -> BaseException:
-    if isinstance(error, CommandFailed):
-        return Refused(
-            error.what,
-            server=host,
-            step="install",
-            why="; ".join(error.details()),
-            todo="mend the cause, then run again",
-        )
-    return error
 
 
 class Install(Installing):
@@ -206,6 +224,8 @@ class Install(Installing):
         """
         table = await super().check()
         async with self.step("check"):
+            if self.own.csr:
+                self.record.add_file("nginx.csr", self.own.csr.encode())
             if not self.idle and not self.expected().change(self.change_id).staged.chain:
                 file = self.parameters.certificate_file
                 raise Waiting("the CA has not answered yet", server=self.parameters.host, step="check",
@@ -215,15 +235,16 @@ class Install(Installing):
 
     def own_checks(self) -> tuple[Check, ...]:
         """Whether there is a change to install, and one that may be installed."""
-        served = all(each.chain and each.chain[0].strip() == self.own.staged.chain[0].pem.strip()
-                     for each in self.facts.served if each.vantage == "server") if self.own.staged.chain else False  # fmt: skip
-        if self.state is State.DONE and served:
+        staged, handed_in = self.own.staged.chain, self.prepared.handed_in
+        another = bool(handed_in) and all(each.sha256 != staged[0].sha256 for each in handed_in) if staged else False
+        if self.state is State.DONE and self.serves(self.own.staged) and not another:
             self.idle = f"what is served is what change {self.change_id} installed"
             return ()
         fit = self.state in {State.WAITING, State.READY} or (
             self.state is State.ROLLED_BACK and self.parameters.change_id == self.change_id
         )
         todo = {
+            State.DONE: "certificate_file is not what is served, and no change waits for it: run request with change_id=new",
             State.FOREIGN: "the live pair is another one now: run request with change_id=new",
             State.ROLLED_BACK: f"mend the cause and give change_id={self.change_id}, or run request with change_id=new",
             State.UNCONFIRMED: "wait until its guard has put the old pair back, then run again",
@@ -257,6 +278,21 @@ class Install(Installing):
 
 class Restore(Installing):
     """Puts a recorded pair back, as a change of its own with its own backup and guard."""
+
+    async def lock(self) -> None:
+        """Takes the lock of conf_dir, and waits its turn for it.
+
+        Raises:
+            Locked: Another run holds it for all that time.
+        """
+        until = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                return await super().lock()
+            except Locked:
+                if time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(1)
 
     @property
     def source(self) -> str:

@@ -5,7 +5,9 @@ import datetime as dt
 from runbook_lib import tables
 from runbook_lib.change.staging import Staging, staged_chain
 from runbook_lib.models import Check, Command, Outcome, PlannedCommand, State, Verdict
-from runbook_lib.steps import backup, csr, folder, key, stage
+from runbook_lib.pki.checks import SOON_DAYS
+from runbook_lib.state import state_of
+from runbook_lib.steps import backup, compare, csr, folder, key, stage
 from runbook_lib.tables import Table
 
 
@@ -15,6 +17,7 @@ class Request(Staging):
     def own_checks(self) -> tuple[Check, ...]:
         """Whether what is asked for is what the open change asks for, and whether that change can still go on."""
         if not self.own.files:
+            self.idle = self._done_before()
             return ()
         asked, kept = folder.request_record(self.parameters.request()), self.own.request
         other = sorted(name for name in asked if asked[name] != kept.get(name))
@@ -25,6 +28,27 @@ class Request(Staging):
             Check("Is the live pair still the one that was backed up?", "the backed-up pair", "another pair" if foreign else "the same",
                   Verdict.FAIL if foreign else Verdict.PASS, "design: states", "give change_id=new to begin anew" if foreign else ""),
         )  # fmt: skip
+
+    def _done_before(self) -> str:
+        """Why there is nothing to do: the last change did all this, and what it installed is served and good for long."""
+        last, now = self.facts.change(self.choice.last), dt.datetime.now(dt.UTC)
+        leaf = last.staged.chain[0] if last.staged.chain else None
+        if self.parameters.change_id or leaf is None or state_of(last, self.facts.live) is not State.DONE:
+            return ""
+        handed_in = self.prepared.handed_in
+        same = (
+            dict(last.request) == folder.request_record(self.parameters.request())
+            and leaf.self_signed == (self.parameters.signer == "self-signed")
+            and (not handed_in or leaf.sha256 in {each.sha256 for each in handed_in})
+        )
+        good = leaf.not_after - now >= dt.timedelta(days=SOON_DAYS) and not any(
+            each.verdict is Verdict.FAIL
+            for each in compare.checks(self.facts, self.parameters, last.change_id, self.prepared.trust, now)
+        )
+        if not (same and good and self.serves(last.staged)):
+            return ""
+        until = tables.moment(leaf.not_after)
+        return f"what is served is what change {last.change_id} installed for this request, good until {until}; change_id=new replaces it all the same"
 
     def commands(self) -> tuple[PlannedCommand, ...]:
         """Everything that is still to do up to the staged certificate."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from runbook_lib import tables
 from runbook_lib.change.base import Change
 from runbook_lib.errors import SigningRefused
-from runbook_lib.models import Certificate, Check, Command, Facts
+from runbook_lib.models import Certificate, Check, Command, Facts, judged
 from runbook_lib.pki.certificates import bundle_pem, order_chain, read_certificates
 from runbook_lib.steps import compare, stage
 from runbook_lib.tables import Table
@@ -29,6 +29,18 @@ def staged_chain(data: bytes, spki_sha256: str) -> tuple[Certificate, ...]:
             why=str(error),
             todo="ask the CA for the certificate of this CSR",
         ) from None
+
+
+def made_for(chain: tuple[Certificate, ...], spki_sha256: str) -> Check:
+    """Whether a certificate that is not staged yet was made for the staged key."""
+    return judged(
+        "Was this certificate made for this change's key?",
+        f"public key {spki_sha256[:16]}…",
+        f"public key {chain[0].spki_sha256[:16]}…" if chain else "no certificate",
+        good=bool(chain) and chain[0].spki_sha256 == spki_sha256,
+        source="vendor's step 5",
+        todo="this certificate was made for another key: ask the CA for the certificate of this change's CSR",
+    )
 
 
 class Staging(Change):
@@ -55,10 +67,8 @@ class Staging(Change):
         """Judges a certificate and, when nothing speaks against it, stages it beside its key."""
         bundle = bundle_pem(chain)
         self.record.add_file("certificate-staged.pem", bundle.encode())
-        self.judge(
-            "sign",
-            compare.checks(
-                self.with_staged(chain), self.parameters, self.change_id, self.prepared.trust, dt.datetime.now(dt.UTC)
-            ),
+        fit = compare.checks(
+            self.with_staged(chain), self.parameters, self.change_id, self.prepared.trust, dt.datetime.now(dt.UTC)
         )
+        self.judge("sign", (made_for(chain, self.own.staged.key_spki_sha256), *fit))
         await self.apply("sign", stage.plan(self.parameters, self.change_id, bundle))

@@ -1,5 +1,6 @@
 """The bind cell: the notebook's parameters become a run that is connected, recorded and ready for its checks."""
 
+import asyncio
 import datetime as dt
 import getpass
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from runbook_lib.audit import Audit, audit
 from runbook_lib.change import Change, new_change_id, open_change
+from runbook_lib.change.apply import ticking
 from runbook_lib.errors import Refused, RunbookError, UnusableParameters
 from runbook_lib.jupyter.headless import announce
 from runbook_lib.jupyter.recorder import Recorder
@@ -27,6 +29,7 @@ NOTEBOOKS: Mapping[Kind, str] = {
     "restore": "900_restore_certificate",
 }
 _PLAIN = (str, int, float, list, dict, tuple, type(None))
+_NOTHING = object()
 _open: list[Change] = []
 _recorders: list[Recorder] = []
 
@@ -53,7 +56,7 @@ async def bind(kind: Kind) -> Change | Audit:
         raise Refused("bind is called outside a notebook", todo="run the notebooks, or `runbook`")
     await _close_earlier()
     base = project_folder(Path.cwd())
-    values = given_parameters(shell.user_ns)
+    values = given_parameters(shell.user_ns, shell.user_ns_hidden)
     name = NOTEBOOKS[kind]
     recorder = Recorder(shell, REGISTRY.redact, lambda: REGISTRY.longest, base / "notebooks" / f"{name}.ipynb")
     recorder.start()
@@ -66,28 +69,47 @@ async def bind(kind: Kind) -> Change | Audit:
     started = dt.datetime.now(dt.UTC)
 
     def recorded(change_id: str) -> Record:
-        record = open_record(base / prepared.parameters.records_dir, change_id, REGISTRY.redact)
+        record = open_record(prepared.records, change_id, REGISTRY.redact)
         announce(record.folder)
         recorder.attach(record.notebook_path(started, name))
         return record
 
-    if kind == "audit":
-        return await _audited(prepared, recorded)
-    change = await open_change(prepared, recorded)
+    try:
+        async with ticking():
+            if kind == "audit":
+                return await _audited(prepared, recorded)
+            change = await open_change(prepared, recorded)
+    except (RunbookError, asyncio.CancelledError, KeyboardInterrupt) as error:
+        ended = error if isinstance(error, RunbookError) else _stopped(prepared.parameters.host)
+        if not recorder.attached:
+            announce(None, ended.outcome)
+        raise ended from None
     _open.append(change)
     return change
 
 
-def given_parameters(namespace: Mapping[str, object]) -> dict[str, object]:
+def given_parameters(namespace: Mapping[str, object], there_before: Mapping[str, object]) -> dict[str, object]:
     """The parameters as they stand in the notebook.
 
     Every name that holds plain data counts, so that a misspelt one, which papermill only logs, is refused and not ignored.
+
+    Args:
+        namespace: The names of the notebook.
+        there_before: Names that stood there before the first cell ran: IPython's own, and those of start-up files.
     """
-    hidden = {"In", "Out", "exit", "quit", "get_ipython", "open"}
-    named = {name: value for name, value in namespace.items() if not name.startswith("_") and name not in hidden}
     return {
-        name: value for name, value in named.items() if isinstance(value, _PLAIN) or name in Parameters.model_fields
+        name: value
+        for name, value in namespace.items()
+        if name in Parameters.model_fields
+        or (isinstance(value, _PLAIN) and not name.startswith("_") and value is not there_before.get(name, _NOTHING))
     }
+
+
+def _stopped(host: str) -> Refused:
+    """What a Stop comes to before there is a run; without this the person would be shown a stack trace of asyncio."""
+    return Refused(
+        "stopped before anything was done", server=host, step="bind", todo="run the notebook again from its top"
+    )
 
 
 async def _audited(prepared: Prepared, recorded: Callable[[str], Record]) -> Audit:
@@ -104,9 +126,10 @@ async def _audited(prepared: Prepared, recorded: Callable[[str], Record]) -> Aud
     )
     try:
         found = await audit(prepared)
-    except RunbookError as error:
-        record.journal.write("end", outcome=error.outcome, what=error.diagnostics(), todo=error.todo)
-        raise
+    except (RunbookError, asyncio.CancelledError) as error:
+        ended = error if isinstance(error, RunbookError) else _stopped(given.host)
+        record.journal.write("end", outcome=ended.outcome, what=ended.diagnostics(), todo=ended.todo)
+        raise ended from None
     record.add_file("audit.json", found.json().encode())
     record.journal.write("end", outcome=Outcome.DONE, what="", todo="")
     return found

@@ -1,13 +1,12 @@
 """Running notebooks headless with papermill, in this process, with kernels that were started early.
 
 What a run came to is read from its journal, never from papermill: papermill marks cells as completed that never ran.
-A SIGINT or SIGTERM becomes a kernel interrupt, so that the notebook's own way back is taken before the kernel ends.
+A SIGINT, SIGTERM or SIGHUP becomes a kernel interrupt, so that the notebook's own way back is taken before the kernel ends.
 """
 
 import json
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -22,7 +21,7 @@ from runbook_lib.models import Outcome
 from runbook_lib.record.journal import NAME, outcome_of, read
 
 if TYPE_CHECKING:
-    from jupyter_client.manager import AsyncKernelManager
+    from runbook_lib.jupyter.manager import Kernel
 
 HANDOFF = "RUNBOOK_HANDOFF"
 POLL_S = 0.05
@@ -54,16 +53,8 @@ def announce(record: Path | None, outcome: Outcome | None = None) -> None:
         aside.rename(handoff)
 
 
-@dataclass
-class _Kernel:
-    """A kernel that was started, and the file by which it tells where its record is."""
-
-    manager: "AsyncKernelManager"
-    handoff: Path
-
-
 class Runner:
-    """Runs notebooks one after the other, each in a kernel of its own.
+    """Runs notebooks one after the other, each in a kernel of its own. A context manager.
 
     Args:
         notebooks: The files to be run, in order; the kernel of each is started while the one before it runs.
@@ -72,28 +63,32 @@ class Runner:
 
     def __init__(self, notebooks: Sequence[Path], on_event: Callable[[Event], None]) -> None:
         self._notebooks, self._on_event = list(notebooks), on_event
-        self._folder = tempfile.TemporaryDirectory(prefix="runbook-")
-        self._threads = ThreadPoolExecutor(max_workers=2)
-        self._kernel: Future[_Kernel] | None = self._early_kernel()
         self._stopping = False
+        self._signals = _Signals(self._stop)
 
     def __enter__(self) -> Self:
+        self._signals.catch()
+        self._folder = tempfile.TemporaryDirectory(prefix="runbook-")
+        self._threads = ThreadPoolExecutor(max_workers=2)
+        self._kernel: Future[Kernel] | None = self._early_kernel()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._kernel:
-            _end_kernel(self._kernel.result().manager)
+        if self._kernel and not self._kernel.exception():
+            self._kernel.result().end()
         self._threads.shutdown()
         self._folder.cleanup()
+        self._signals.let_go()
 
     def run(self, values: Mapping[str, object]) -> Result:
         """Runs the next notebook to its end and says what it came to."""
-        kernel = (self._kernel or self._early_kernel()).result()
+        if self._stopping:
+            return Result(Outcome.REFUSED, None, "stopped before the notebook was begun")
+        kernel, handoff = (self._kernel or self._early_kernel()).result(), self._handoff(len(self._notebooks))
         notebook = self._notebooks.pop(0)
         self._kernel = self._early_kernel() if self._notebooks else None
         running = self._threads.submit(_execute, notebook, dict(values), kernel)
-        with _Signals(self._stop):
-            told = self._follow(running, kernel)
+        told = self._follow(running, kernel, handoff)
         record = Path(told["record"]) if told.get("record") else None
         outcome = outcome_of(read(record)) if record else Outcome(told.get("outcome") or Outcome.FAILED)
         return Result(outcome, record, running.result())
@@ -101,12 +96,12 @@ class Runner:
     def _stop(self) -> None:
         self._stopping = True
 
-    def _follow(self, running: "Future[str]", kernel: _Kernel) -> dict[str, Any]:
+    def _follow(self, running: "Future[str]", kernel: "Kernel", handoff: Path) -> dict[str, Any]:
         told: dict[str, Any] = {}
         interrupted = 0.0
         while True:
             ended = running.done()
-            told = told or _read_json(kernel.handoff)
+            told = told or _read_json(handoff)
             if told.get("record"):
                 told["offset"] = self._tell(Path(told["record"]) / NAME, told["offset"])
             if ended:
@@ -114,7 +109,7 @@ class Runner:
             if self._stopping and time.monotonic() - interrupted > INTERRUPT_EVERY_S:
                 # again and again: an interrupt that comes between two cells is lost, one that comes twice in a cell is not heard
                 interrupted = time.monotonic()
-                _interrupt(kernel.manager)
+                kernel.interrupt()
             time.sleep(POLL_S)
 
     def _tell(self, journal: Path, offset: int) -> int:
@@ -125,48 +120,26 @@ class Runner:
             self._on_event(json.loads(line))
         return offset + sum(len(line) + 1 for line in lines)
 
-    def _early_kernel(self) -> "Future[_Kernel]":
+    def _early_kernel(self) -> "Future[Kernel]":
         return self._threads.submit(self._start_kernel, len(self._notebooks))
 
-    def _start_kernel(self, number: int) -> _Kernel:
-        import asyncio  # noqa: PLC0415 - in a thread, while the rest is loading
+    def _start_kernel(self, number: int) -> "Kernel":
+        from runbook_lib.jupyter.manager import Kernel  # noqa: PLC0415 - in a thread, while the rest is loading
 
-        import zmq.asyncio  # noqa: PLC0415
-        from jupyter_client.kernelspec import KernelSpec  # noqa: PLC0415
-        from jupyter_client.manager import AsyncKernelManager  # noqa: PLC0415
+        return Kernel(Path(self._folder.name) / f"kernel-{number}", self._handoff(number))
 
-        handoff = Path(self._folder.name) / f"handoff-{number}"
-        context = zmq.asyncio.Context()
-        context.setsockopt(zmq.RECONNECT_IVL, 5)
-        place = str(Path(self._folder.name) / f"kernel-{number}")
-        # Unix sockets in a folder of our own: nobody else can connect, and no port can be taken by another
-        manager = AsyncKernelManager(context=context, connection_file=f"{place}.json", transport="ipc", ip=place)
-        argv = [
-            sys.executable,
-            "-m",
-            "runbook_lib.jupyter.kernel",
-            "-f",
-            "{connection_file}",
-            "--HistoryManager.enabled=False",
-        ]
-        manager._kernel_spec = KernelSpec(argv=argv, display_name="runbook", language="python")  # noqa: SLF001 - this interpreter, whatever is installed elsewhere
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-
-        async def start() -> None:
-            await manager.start_kernel(env=environment | {HANDOFF: str(handoff)}, cwd=str(Path.cwd()))
-
-        asyncio.run(start())
-        return _Kernel(manager, handoff)
+    def _handoff(self, number: int) -> Path:
+        return Path(self._folder.name) / f"handoff-{number}"
 
 
-def _execute(notebook: Path, values: dict[str, object], kernel: _Kernel) -> str:
+def _execute(notebook: Path, values: dict[str, object], kernel: "Kernel") -> str:
     """Runs one notebook; returns what a failed cell said."""
     import papermill  # noqa: PLC0415 - a second that only these commands should pay
     from papermill.exceptions import PapermillExecutionError  # noqa: PLC0415
 
     try:
         papermill.execute_notebook(
-            str(notebook), None, parameters=values, progress_bar=False, autosave_cell_every=0, km=kernel.manager,
+            str(notebook), None, parameters=values, progress_bar=False, autosave_cell_every=0, km=kernel,
             interrupt_on_timeout=True, shutdown_kernel="immediate", store_widget_state=False, log_output=False,
         )  # fmt: skip
     except PapermillExecutionError as error:
@@ -174,21 +147,8 @@ def _execute(notebook: Path, values: dict[str, object], kernel: _Kernel) -> str:
     except Exception as error:  # noqa: BLE001 - a dead kernel, above all; the journal says how far it came
         return f"{type(error).__name__}: {error}"
     finally:
-        _end_kernel(kernel.manager)
+        kernel.end()
     return ""
-
-
-def _interrupt(manager: "AsyncKernelManager") -> None:
-    process = getattr(manager.provisioner, "process", None)
-    if process and process.poll() is None:
-        process.send_signal(signal.SIGINT)
-
-
-def _end_kernel(manager: "AsyncKernelManager") -> None:
-    process = getattr(manager.provisioner, "process", None)
-    if process and process.poll() is None:
-        process.kill()
-        process.wait()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -200,17 +160,21 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 class _Signals:
-    """SIGINT and SIGTERM call `stop` instead of ending the process, as long as this is entered."""
+    """From `catch` to `let_go` a signal that would end this process calls `stop` instead."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> None:
+    def catch(self) -> None:
+        """Begins; a signal that is ignored, as SIGHUP under nohup, stays ignored."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._heard)
 
-    def __exit__(self, *error: object) -> None:
+    def let_go(self) -> None:
+        """Puts back what was there before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -4,14 +4,14 @@ It is the same under JupyterLab, `runbook` and stock papermill, because it stand
 at the messages that leave the kernel. Every message is redacted before it is sent, and what was sent is what is recorded.
 """
 
-import copy
+import contextlib
 import datetime as dt
 import json
 import os
+import re
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,24 @@ from IPython.core.interactiveshell import InteractiveShell
 INTERVAL_S = 0.25
 INJECTED = "# Parameters"
 _OUTPUTS = {"stream", "display_data", "update_display_data", "execute_result", "error"}
+_OPEN_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END [A-Z ]*PRIVATE KEY-----)", re.DOTALL)
+_KEY_BEGINS = re.compile(r"-{1,5}(B(E(G(I(N[A-Z -]*)?)?)?)?)?\Z")
+_OF_ANOTHER_RUN = {"runbook", "papermill", "execution", "widgets"}
 Json = dict[str, Any]
 
 
 @dataclass
-class _Ran:
-    """One execution of one cell."""
+class Ran:
+    """One execution of one cell; `cell_id` is empty where the front end gives none, as papermill's does."""
 
     source: str
     execution_count: int
+    cell_id: str = ""
     message: str = ""
     started: str = ""
     ended: str = ""
     outputs: list[Json] = field(default_factory=list)
+    clear_first: bool = False
 
 
 class Recorder:
@@ -43,54 +48,75 @@ class Recorder:
         shell: The kernel's IPython shell.
         redact: Takes secrets out of a text.
         longest: Length of the longest text that `redact` may have to find; a stream's last line is held back so far.
-        source: The notebook as it is kept, for its prose; None when it is not known.
+        source: The notebook as it is kept, for its prose; what it holds of earlier runs is left out.
     """
 
     def __init__(
         self, shell: InteractiveShell, redact: Callable[[str], str], longest: Callable[[], int], source: Path
     ) -> None:
-        self._shell, self._redact, self._longest, self._source = shell, redact, longest, source
+        self._shell, self._redact, self._longest = shell, redact, longest
+        self._notebook = _as_kept(source)
         self._session = shell.kernel.session  # type: ignore[attr-defined]
         self._send = self._session.send
-        self._ran: list[_Ran] = []
+        self._ran: list[Ran] = []
+        self._count = 0
         self._held: dict[tuple[str, str], str] = {}
         self._path: Path | None = None
-        self._written = 0.0
+        self._changed = self._in_trouble = False
+        self._closed = threading.Event()
         self._guard = threading.RLock()
 
     def start(self) -> None:
         """Begins with the cell that is running; the cells before it are taken from the shell's history, without outputs."""
         inputs = self._shell.history_manager.input_hist_raw  # type: ignore[union-attr]
         self._shell.history_manager.enabled = False  # type: ignore[union-attr]
-        self._ran = [_Ran(self._redact(text), number) for number, text in enumerate(inputs) if number and text]
+        self._ran = [Ran(self._redact(text), number) for number, text in enumerate(inputs) if number and text]
         if self._ran:
             self._ran[-1].message, self._ran[-1].started = self._parent(), _now()
         self._session.send = self._sent
         self._shell.events.register("pre_run_cell", self._begin)
         self._shell.events.register("post_run_cell", self._end)
 
+    @property
+    def attached(self) -> bool:
+        """Whether the notebook has a place to be written to."""
+        return self._path is not None
+
     def attach(self, path: Path) -> None:
-        """From now on the notebook is written here."""
-        self._path = path
+        """From now on the notebook is written here; beside it, where another run's stands there."""
+        self._path, number = path, 1
+        while self._path.exists():
+            number += 1
+            self._path = path.with_stem(f"{path.stem}-{number}")
         self._write()
+        threading.Thread(target=self._keep_written, name="recorder", daemon=True).start()
 
     def close(self) -> None:
-        """Stops redacting and recording; what was written stays."""
+        """Stops redacting and recording. What was written stays, but for the cell that is running: the next record has it."""
         self._session.send = self._send
         self._shell.events.unregister("pre_run_cell", self._begin)
         self._shell.events.unregister("post_run_cell", self._end)
+        self._closed.set()
+        with self._guard:
+            if self._ran and not self._ran[-1].ended:
+                self._ran.pop()
+            self._write()
 
     def _parent(self) -> str:
         parent: Mapping[str, Any] = self._shell.kernel.get_parent("shell")  # type: ignore[attr-defined]
         return str(parent.get("header", {}).get("msg_id", ""))
 
     def _begin(self, info: Any) -> None:  # noqa: ANN401 - IPython's ExecutionInfo
+        if not info.store_history:
+            return
         with self._guard:
-            if info.store_history:
-                self._ran.append(_Ran(self._redact(info.raw_cell), self._shell.execution_count, self._parent(), _now()))
-                self._write()
+            source = self._redact(info.raw_cell)
+            self._ran.append(Ran(source, self._count, info.cell_id or "", self._parent(), _now()))
+            self._write()
 
-    def _end(self, _result: object) -> None:
+    def _end(self, result: Any) -> None:  # noqa: ANN401 - IPython's ExecutionResult, None for a cell that was cancelled
+        if result is not None and not result.info.store_history:
+            return
         with self._guard:
             if self._ran:
                 self._ran[-1].ended = _now()
@@ -101,72 +127,114 @@ class Recorder:
         whole = isinstance(msg_or_type, Mapping)
         kind = str(msg_or_type["header"]["msg_type"] if whole else msg_or_type)
         parent = msg_or_type.get("parent_header") if whole else rest[0] if rest else named.get("parent")
-        message = _message_id(parent)
         with self._guard:
-            clean = self._clean(msg_or_type["content"] if whole else content)
-            if kind == "status" and clean.get("execution_state") == "idle":
-                self._release(stream, message, parent)
-            if kind == "stream":
-                clean["text"] = self._hold_back(message, clean["name"], clean["text"])
-                if not clean["text"]:
-                    return None
-            if kind in _OUTPUTS:
-                self._keep(message, kind, clean)
+            content = msg_or_type["content"] if whole else content
+            clean = dict(content) if kind == "stream" else self._clean(content)
+            if not self._noted(stream, kind, clean, parent):
+                return None
         if whole:
             return self._send(stream, {**msg_or_type, "content": clean}, None, *rest, **named)
         return self._send(stream, msg_or_type, clean, *rest, **named)
+
+    def _noted(self, stream: Any, kind: str, clean: Any, parent: Any) -> bool:  # noqa: ANN401
+        """Records one message; whether it is to be sent now."""
+        message = _message_id(parent)
+        if kind == "stream":
+            clean["text"] = self._hold_back((message, clean["name"]), clean["text"])
+            if not clean["text"]:
+                return False
+        if kind in _OUTPUTS:
+            self._keep(message, kind, clean)
+        elif kind == "execute_input":
+            self._count = clean["execution_count"]  # as the front end shows it; the shell's own may be ahead by one
+        elif kind == "clear_output":
+            self._release(stream, message, parent)
+            self._clear(message, wait=clean["wait"])
+        elif kind == "status" and clean["execution_state"] == "idle":
+            self._release(stream, message, parent)
+            if self._changed:
+                self._write()
+        return True
 
     def _clean(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
         if isinstance(value, str):
             return self._redact(value)
         if isinstance(value, Mapping):
-            return {name: self._clean(each) for name, each in value.items()}
+            return {self._clean(name): self._clean(each) for name, each in value.items()}
         if isinstance(value, list | tuple):
             return [self._clean(each) for each in value]
         return value
 
-    def _hold_back(self, message: str, name: str, text: str) -> str:
-        """What may be shown now: a secret written in two goes must not slip through between them."""
-        text = self._redact(self._held.pop((message, name), "") + text)
-        kept = min(len(text) - text.rfind("\n") - 1, max(0, self._longest() - 1))
-        if kept:
-            self._held[message, name] = text[-kept:]
-        return text[: len(text) - kept]
+    def _hold_back(self, key: tuple[str, str], text: str) -> str:
+        """What may be shown now: a secret or a private key written in several goes must not slip through between them."""
+        text = self._held.pop(key, "") + text
+        begins = _OPEN_KEY.search(text) or _KEY_BEGINS.search(text)
+        whole, rest = (text[: begins.start()], text[begins.start() :]) if begins else (text, "")
+        whole = self._redact(whole)
+        kept = min(len(whole) - whole.rfind("\n") - 1, max(0, self._longest() - 1))
+        if kept or rest:
+            self._held[key] = whole[len(whole) - kept :] + rest
+        return whole[: len(whole) - kept]
 
     def _release(self, stream: Any, message: str, parent: Any) -> None:  # noqa: ANN401
         for key in [each for each in self._held if each[0] == message]:
-            content = {"name": key[1], "text": self._held.pop(key)}
+            content = {"name": key[1], "text": self._redact(self._held.pop(key))}
             self._keep(message, "stream", content)
             self._send(stream, "stream", content, parent)
 
+    def _of(self, message: str) -> Ran | None:
+        return next((each for each in reversed(self._ran) if each.message == message), None)
+
+    def _clear(self, message: str, *, wait: bool) -> None:
+        ran = self._of(message)
+        if ran is not None:
+            ran.clear_first = True
+            if not wait:
+                self._clear_now(ran)
+
+    def _clear_now(self, ran: Ran) -> None:
+        if ran.clear_first:
+            ran.outputs.clear()
+            ran.clear_first, self._changed = False, True
+
     def _keep(self, message: str, kind: str, content: Json) -> None:
-        ran = next((each for each in reversed(self._ran) if each.message == message), None)
-        if ran is None:
-            return
-        output = _output(kind, content)
         shown = content.get("transient", {}).get("display_id")
-        last = ran.outputs[-1] if ran.outputs else {}
-        if kind == "update_display_data":
+        if shown:
             for each in (each for cell in self._ran for each in cell.outputs if each.get("_display") == shown):
                 each.update(data=content["data"], metadata=content["metadata"])
-        elif kind == "stream" and last.get("output_type") == "stream" and last["name"] == content["name"]:
+                self._changed = True
+        ran = self._of(message)
+        if ran is None or kind == "update_display_data":
+            return
+        self._clear_now(ran)
+        last = ran.outputs[-1] if ran.outputs else {}
+        if kind == "stream" and last.get("output_type") == "stream" and last["name"] == content["name"]:
             last["text"] += content["text"]
         else:
-            ran.outputs.append(output | ({"_display": shown} if shown else {}))
-        if time.monotonic() - self._written > INTERVAL_S:
-            self._write()
+            ran.outputs.append(_output(kind, content) | ({"_display": shown} if shown else {}))
+        self._changed = True
+
+    def _keep_written(self) -> None:
+        while not self._closed.wait(INTERVAL_S):
+            with self._guard:
+                if self._changed:
+                    self._write()
 
     def _write(self) -> None:
-        """Writes the notebook as it stands; a failure is told and does not break the cell."""
+        """Writes the notebook as it stands; a failure is told once and does not break the cell."""
         if self._path is None:
             return
-        self._written = time.monotonic()
+        self._changed = False
+        text = json.dumps(executed(self._notebook, self._ran), indent=1, ensure_ascii=False)
         try:
-            write_whole(
-                self._path, json.dumps(executed(self._source, self._ran), indent=1, ensure_ascii=False).encode()
-            )
+            write_whole(self._path, text.encode(errors="backslashreplace"))
         except OSError as error:
-            sys.__stderr__ and print(f"the executed notebook cannot be written: {error}", file=sys.__stderr__)
+            with contextlib.suppress(OSError):  # where this goes the disk may be full too
+                if not self._in_trouble and sys.__stderr__:
+                    print(f"the executed notebook cannot be written: {error}", file=sys.__stderr__, flush=True)
+            self._in_trouble = True
+        else:
+            self._in_trouble = False
 
 
 def _message_id(parent: Any) -> str:  # noqa: ANN401
@@ -184,58 +252,89 @@ def _output(kind: str, content: Json) -> Json:
     fields = {
         "stream": ("name", "text"),
         "display_data": ("data", "metadata"),
-        "update_display_data": ("data", "metadata"),
         "execute_result": ("data", "metadata", "execution_count"),
         "error": ("ename", "evalue", "traceback"),
     }[kind]
-    return {"output_type": kind.removeprefix("update_"), **{name: content[name] for name in fields}}
+    return {"output_type": kind, **{name: content[name] for name in fields}}
 
 
-def executed(source: Path, ran: list[_Ran]) -> Json:
+def _as_kept(source: Path) -> Json:
+    """The notebook without what an earlier run left in it: JupyterLab saves outputs into the file it was opened from."""
+    try:
+        notebook: Json = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    for each in (notebook, *notebook["cells"]):
+        each["metadata"] = {name: value for name, value in each["metadata"].items() if name not in _OF_ANOTHER_RUN}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return notebook
+
+
+def executed(notebook: Json, ran: Sequence[Ran]) -> Json:
     """The notebook with what ran, and nothing marked as run that did not run.
 
-    Cells that ran are found in the source by their text, in order. What is not there, such as papermill's injected parameters
-    or a cell that was run twice, stands where it ran.
+    A cell that ran is found in the notebook by its id, or by its text, in order. What has no place there, such as papermill's
+    injected parameters or a second run of a cell, stands after the cell that ran before it.
     """
-    notebook: Json = (
-        json.loads(source.read_text(encoding="utf-8"))
-        if source.is_file()
-        else {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    )
-    cells = [copy.deepcopy(each) for each in notebook["cells"]]
-    place = 0
-    for number, each in enumerate(ran):
-        found = next(
-            (i for i in range(place, len(cells)) if _is_unrun(cells[i]) and _text(cells[i]) == each.source.strip()),
-            None,
-        )
-        if found is None:
-            injected = ["injected-parameters"] if each.source.startswith(INJECTED) else []
-            cells.insert(
-                place, {"cell_type": "code", "id": f"ran-{number}", "metadata": {"tags": injected} if injected else {}}
-            )
-            found = place
-        cells[found] |= _filled(each, cells[found]["metadata"])
-        place = found + 1
-    return {**notebook, "cells": cells}
+    cells: list[Json] = notebook["cells"]
+    homes = _homes(cells, ran)
+    following: dict[int, list[Json]] = {}
+    place = next((home for home in homes if home is not None), 0) - 1
+    for number, (each, home) in enumerate(zip(ran, homes, strict=True)):
+        if home is None:
+            tags = {"tags": ["injected-parameters"]} if each.source.startswith(INJECTED) else {}
+            cell = {"cell_type": "code", "id": f"ran-{number}", "metadata": tags}
+            following.setdefault(place, []).append(_filled(cell, each))
+        else:
+            place = home
+    shown = following.get(-1, [])
+    for index, cell in enumerate(cells):
+        shown += [_filled(cell, ran[homes.index(index)]) if index in homes else cell, *following.get(index, ())]
+    return {**notebook, "cells": shown}
 
 
-def _is_unrun(cell: Json) -> bool:
-    return bool(cell["cell_type"] == "code" and "runbook" not in cell["metadata"])
+def _homes(cells: Sequence[Json], ran: Sequence[Ran]) -> list[int | None]:
+    """Which cell of the notebook each execution was one of: its index, each index once."""
+    homes: list[int | None] = []
+    place = -1
+    for each in ran:
+        found = (
+            index
+            for index, cell in enumerate(cells)
+            if cell["cell_type"] == "code" and index not in homes
+            and (cell.get("id") == each.cell_id if each.cell_id else index > place and _text(cell) == each.source.strip())
+        )  # fmt: skip
+        homes.append(next(found, None))
+        place = place if homes[-1] is None else homes[-1]
+    _find_edited_parameters(cells, ran, homes)
+    return homes
+
+
+def _find_edited_parameters(cells: Sequence[Json], ran: Sequence[Ran], homes: list[int | None]) -> None:
+    """A parameters cell that was filled in by hand: it ran before the recorder did, so that no front end gave its id."""
+    for index, cell in enumerate(cells):
+        if "parameters" in cell["metadata"].get("tags", ()) and index not in homes:
+            until = next((number for number, home in enumerate(homes) if home is not None and home > index), 0)
+            without = [number for number in range(until) if homes[number] is None and not ran[number].cell_id]
+            if without:
+                homes[without[-1]] = index
 
 
 def _text(cell: Json) -> str:
     return "".join(cell.get("source", "")).strip()
 
 
-def _filled(ran: _Ran, metadata: Json) -> Json:
+def _filled(cell: Json, ran: Ran) -> Json:
     outputs = [{name: value for name, value in each.items() if name != "_display"} for each in ran.outputs]
     times = {"started": ran.started or None, "ended": ran.ended or None}
     return {
+        **cell,
         "source": ran.source,
         "execution_count": ran.execution_count,
         "outputs": outputs,
-        "metadata": {**metadata, "runbook": times},
+        "metadata": {**cell["metadata"], "runbook": times},
     }
 
 
@@ -243,8 +342,13 @@ def write_whole(path: Path, data: bytes) -> None:
     """The whole file or the one before it, readable by its owner alone."""
     aside = path.with_name(f".{path.name}.new")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    aside.rename(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        aside.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise

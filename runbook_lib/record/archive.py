@@ -11,6 +11,7 @@ from runbook_lib.errors import Refused
 from runbook_lib.record.journal import Event, Journal, outcome_of, read
 from runbook_lib.tables import milliseconds
 
+_NOT_OURS = (KeyError, TypeError, ValueError)  # what reading an event raises that was written by something else
 CHANGE_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
@@ -23,9 +24,9 @@ class Record:
 
     def add_file(self, name: str, data: bytes) -> Path:
         """Keeps a file, written once: other bytes under the same name get a number, the same bytes are kept as they are."""
-        stem, dot, suffix = name.rpartition(".")
+        stem, suffix = Path(name).stem, Path(name).suffix
         for number in range(1, 1000):
-            path = self.folder / "files" / (name if number == 1 else f"{stem}-{number}{dot}{suffix}")
+            path = self.folder / "files" / (name if number == 1 else f"{stem}-{number}{suffix}")
             if not path.exists():
                 _write_whole(path, data)
                 self.journal.write("file", name=path.name, bytes=len(data))
@@ -97,6 +98,10 @@ def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
 def _summary(folder: Path) -> RecordSummary:
     events = read(folder)
     runs = [event for event in events if event["event"] == "run"]
+    try:
+        outcome = outcome_of(events)
+    except _NOT_OURS:
+        runs = []
     if not runs:
         return RecordSummary(folder.name, "", (), "", "", "broken", "", "")
     last = runs[-1]
@@ -106,7 +111,7 @@ def _summary(folder: Path) -> RecordSummary:
         runs=tuple(str(run.get("notebook", "")) for run in runs),
         started=str(events[0]["at"]),
         ended=str(events[-1]["at"]),
-        outcome=outcome_of(events),
+        outcome=outcome,
         ticket=str(last.get("ticket", "")),
         operator=str(last.get("operator", "")),
     )
@@ -115,7 +120,11 @@ def _summary(folder: Path) -> RecordSummary:
 def story(folder: Path) -> Iterator[tuple[str, str, str]]:
     """A record as a person reads it: when, what, and more about it, an event each."""
     for event in read(folder):
-        yield str(event["at"])[:19].replace("T", " "), str(event["event"]), _told(event)
+        try:
+            told = _told(event)
+        except _NOT_OURS:
+            told = "no event as this version writes it"
+        yield str(event["at"])[:19].replace("T", " "), str(event["event"]), told
 
 
 def _told(event: Event) -> str:  # noqa: PLR0911 - one line an event reads best

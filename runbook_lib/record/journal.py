@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import Refused
 from runbook_lib.models import Outcome
 
 NAME = "journal.jsonl"
 Event = Mapping[str, Any]
 
 
-class JournalUnusable(RunbookError):
+class JournalUnusable(Refused):
     """The journal on this side is in use, broken or not writable."""
 
 
@@ -45,24 +45,26 @@ class Journal:
             raise JournalUnusable(f"another run writes {path}", todo="wait until it has ended") from None
         except OSError as error:
             raise JournalUnusable(f"{path} cannot be written", why=str(error), todo="check records_dir") from None
-        _sync_folder(folder)
-        self._count, self.head = self._go_on(path)
+        self._before = b""
+        try:
+            _sync_folder(folder)
+            self._go_on(path)
+        except BaseException:
+            self.close()
+            raise
 
-    def _go_on(self, path: Path) -> tuple[int, str]:
-        """Number and hash of the last line; a line that a crash cut short is ended, and told as such."""
+    def _go_on(self, path: Path) -> None:
+        """Takes up number and hash of the last line; a line that a crash cut short is ended, and told as such."""
         data = path.read_bytes()
         torn = bool(data) and not data.endswith(b"\n")
-        if torn:
-            os.write(self._file, b"\n")
         lines = data.splitlines()
         check_chain(lines[:-1] if torn else lines, path)
-        head = _digest(lines[-1]) if lines else ""
-        self._count, self.head = len(lines), head
+        self._count, self.head = len(lines), _digest(lines[-1]) if lines else ""
         if torn:
+            self._before = b"\n"  # goes out with the event in one write, so that no crash comes between them
             self.write(
                 "torn", text="the line before was cut short: the process that wrote it was killed or the disk was full"
             )
-        return self._count, self.head
 
     def write(self, event: str, **fields: object) -> str:
         """Writes one event and brings it to the disk.
@@ -73,27 +75,41 @@ class Journal:
 
         Returns:
             The hash of the line, lower-case hex SHA-256.
+
+        Raises:
+            OSError: It could not be written as a whole; then nothing of it stands in the journal.
         """
         at = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         content = {"n": self._count + 1, "at": at, "event": event, **self._clean(fields), "prev": self.head}
-        line = json.dumps(content, ensure_ascii=False, default=str).encode()
-        os.write(self._file, line + b"\n")
-        os.fsync(self._file)
-        self._count, self.head = self._count + 1, _digest(line)
+        line = json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
+        self._append(self._before + line + b"\n")
+        self._count, self.head, self._before = self._count + 1, _digest(line), b""
         return self.head
+
+    def _append(self, data: bytes) -> None:
+        size = os.fstat(self._file).st_size
+        try:
+            while data:  # a full disk takes a part first and says so at the next write
+                data = data[os.write(self._file, data) :]
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, size)
+            raise
 
     def _clean(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
         if isinstance(value, str):
             return self._redact(value)
         if isinstance(value, Mapping):
-            return {str(name): self._clean(each) for name, each in value.items()}
+            return {self._redact(str(name)): self._clean(each) for name, each in value.items()}
         if isinstance(value, list | tuple):
             return [self._clean(each) for each in value]
-        return value
+        return value if value is None or isinstance(value, int | float) else self._redact(str(value))
 
     def close(self) -> None:
-        """Lets another process write."""
-        os.close(self._file)
+        """Lets another process write; closed once more, it does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1  # the number may soon be another file's
 
 
 def _digest(line: bytes) -> str:
@@ -152,7 +168,7 @@ def _event(line: bytes) -> Event:
         event = json.loads(line)
     except ValueError:
         return {}
-    return event if isinstance(event, dict) and "event" in event else {}
+    return event if isinstance(event, dict) and {"event", "at"} <= event.keys() else {}
 
 
 def last_run(events: Sequence[Event]) -> Sequence[Event]:

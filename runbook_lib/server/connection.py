@@ -1,20 +1,32 @@
 """The SSH connection to a server: every hop opened by us, its host key verified, at most one password attempt."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import asyncssh
 
-from runbook_lib.errors import HostKeyChanged, HostKeyUnknown, Unreachable
+from runbook_lib.errors import Unreachable
+from runbook_lib.server.hostkeys import PinnedKeys, host_key_error, pinned_files, shown_key
 
 CONNECT_LIMIT_S = 15
 LOGIN_LIMIT_S = 30
+CLOSE_LIMIT_S = 5
+KEEPALIVE_S = 10
+MOST_MISSED = 3
 MOST_KEYS = 3  # with one password attempt that stays inside a hardened MaxAuthTries of 4
 MOST_HOPS = 4
-_EXPIRED = ("password has expired", "Password change required", "password change")
+# OpenSSH hangs up where the pinned key is of a kind that it no longer has
+_PERHAPS_THE_HOST_KEY = (
+    asyncssh.HostKeyNotVerifiable,
+    asyncssh.KeyExchangeFailed,
+    asyncssh.ConnectionLost,
+    ConnectionResetError,
+)
+_EXPIRED = ("expired", "change your password", "password change", "changing password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +79,48 @@ class Connection:
 
     async def close(self) -> None:
         """Closes the connection and every hop, the last one first."""
-        for each in (self.ssh, *reversed(self._hops)):
-            each.close()
-            await each.wait_closed()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                for each in (self.ssh, *reversed(self._hops)):
+                    each.close()
+                    await each.wait_closed()
+
+
+class _Client(asyncssh.SSHClient):
+    """Answers for a hop's password once, and only to a question for a password that is not shown while it is typed."""
+
+    def __init__(self, password: str | None) -> None:
+        self._password, self.expired = password, False
+
+    def password_auth_requested(self) -> str | None:
+        """Gives the password away: there is no second attempt with any method."""
+        password, self._password = self._password, None
+        return password
+
+    def password_change_requested(self, prompt: str, lang: str) -> Any:  # noqa: ANN401 - asyncssh's own NotImplemented
+        """No new password is ever chosen by us."""
+        self.expired = True
+        return super().password_change_requested(prompt, lang)
+
+    def kbdint_auth_requested(self) -> str | None:
+        """Takes part in keyboard-interactive while the password is still there."""
+        return None if self._password is None else ""
+
+    def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> list[str] | None:
+        """Answers the one question that is ours to answer, and notices a password that has expired."""
+        del lang
+        said = " ".join([name, instructions, *(text for text, _ in prompts)]).lower()
+        if any(sign in said for sign in _EXPIRED):
+            self.expired = True
+            return None
+        if not prompts:
+            return []
+        shown_while_typed = prompts[0][1]
+        asks = len(prompts) == 1 and "password" in said and not shown_while_typed
+        password = self.password_auth_requested() if asks else None
+        return None if password is None else [password]
 
 
 async def connect(login: Login) -> Connection:
@@ -81,36 +132,40 @@ async def connect(login: Login) -> Connection:
         Unreachable: No connection, or the login was turned down.
     """
     hops = await _open_hops(login, login.host, depth=0)
-    hop = _Hop(
-        login.host,
-        None if login.port == asyncssh.DEFAULT_PORT else login.port,
-        login.user,
-        login.client_key,
-        login.password,
-    )
+    with _closing_on_error(hops):
+        return Connection(await _open(login, _target(login), hops), hops)
+
+
+def _target(login: Login) -> _Hop:
+    port = None if login.port == asyncssh.DEFAULT_PORT else login.port
+    return _Hop(login.host, port, login.user, login.client_key, login.password)
+
+
+@contextlib.contextmanager
+def _closing_on_error(hops: Sequence[asyncssh.SSHClientConnection]) -> Iterator[None]:
     try:
-        return Connection(await _open(login, hop, hops), hops)
+        yield
     except BaseException:
         for each in reversed(hops):
             each.close()
         raise
 
 
-async def read_host_key(login: Login) -> tuple[asyncssh.SSHKey, str, int, str]:
+async def read_host_key(login: Login) -> tuple[asyncssh.SSHKey, str, int, PinnedKeys]:
     """The host key that a server shows, not verified, for a person to judge.
 
     Returns:
-        The key; the name and port it would be pinned under; and the file it would be pinned in.
+        The key; the name and port it would be pinned under; and the pinned keys.
 
     Raises:
         Unreachable: The server or a bastion did not answer.
     """
     hops = await _open_hops(login, login.host, depth=0)
     try:
-        options = await _options(
-            login, _Hop(login.host, None if login.port == asyncssh.DEFAULT_PORT else login.port, login.user, "", None)
-        )
-        key = await _shown_key(options, hops[-1] if hops else None)
+        options = await _options(login, _target(login))
+        pinned = _pinned(login, options)
+        name = options.host_key_alias or options.host
+        key = await shown_key(options, hops[-1] if hops else None, pinned.of(name, options.port)[0])
     finally:
         for each in reversed(hops):
             each.close()
@@ -118,7 +173,7 @@ async def read_host_key(login: Login) -> tuple[asyncssh.SSHKey, str, int, str]:
         raise Unreachable(
             "the server showed no host key", server=login.host, todo="check host, ssh_port and the network"
         )
-    return key, options.host_key_alias or options.host, options.port, _known_hosts_files(login, options)[0]
+    return key, name, options.port, pinned
 
 
 async def _open_hops(login: Login, name: str, *, depth: int) -> list[asyncssh.SSHClientConnection]:
@@ -131,14 +186,12 @@ async def _open_hops(login: Login, name: str, *, depth: int) -> list[asyncssh.SS
     hops: list[asyncssh.SSHClientConnection] = []
     for text in options.tunnel.split(",") if isinstance(options.tunnel, str) else ():
         hop = _parse_hop(text, login)
-        if not hops:
-            hops += await _open_hops(login, hop.name, depth=depth + 1)
-        try:
+        if hop.name == name:  # a pattern that holds for the bastion too; OpenSSH skips it as well
+            continue
+        with _closing_on_error(hops):
+            if not hops:
+                hops += await _open_hops(login, hop.name, depth=depth + 1)
             hops.append(await _open(login, hop, hops))
-        except BaseException:
-            for each in reversed(hops):
-                each.close()
-            raise
     return hops
 
 
@@ -175,16 +228,10 @@ async def _options(login: Login, hop: _Hop) -> asyncssh.SSHClientConnectionOptio
     return options
 
 
-def _known_hosts_files(login: Login, options: asyncssh.SSHClientConnectionOptions) -> list[str]:
-    configured = cast("list[str]", options.config.get("UserKnownHostsFile", []))
-    named = [login.known_hosts] if login.known_hosts else configured or ["~/.ssh/known_hosts"]
-    return [str(Path(each).expanduser()) for each in named]
-
-
-def _known_hosts(login: Login, options: asyncssh.SSHClientConnectionOptions) -> asyncssh.SSHKnownHosts:
-    files = [each for each in _known_hosts_files(login, options) if Path(each).is_file()]
+def _pinned(login: Login, options: asyncssh.SSHClientConnectionOptions) -> PinnedKeys:
+    files = pinned_files(options, login.known_hosts)
     try:
-        return asyncssh.read_known_hosts(files)
+        return PinnedKeys(files)
     except (OSError, ValueError) as error:
         raise Unreachable(
             f"{', '.join(files)} cannot be read as pinned host keys",
@@ -195,36 +242,49 @@ def _known_hosts(login: Login, options: asyncssh.SSHClientConnectionOptions) -> 
 
 
 async def _keys(options: asyncssh.SSHClientConnectionOptions, agent: asyncssh.SSHAgentClient | None) -> list[Any]:
-    """The agent's keys, then the files', so few that the server does not cut us off."""
-    offered = list(await agent.get_keys(options.agent_identities)) if agent else []
-    return [*offered, *(options.client_keys or ())][:MOST_KEYS]
+    """The keys that ssh_config names, then the agent's, then the usual files; so few that the server does not cut us off."""
+    held = list(await agent.get_keys(options.agent_identities)) if agent else []
+    files = list(options.client_keys or ())
+    names = cast("list[str]", options.config.get("IdentityFile", []))
+    first = {_public_data(name) for name in names} | {key.public_data for key in files if names}
+    ordered = sorted([*held, *files], key=lambda key: key.public_data not in first)
+    return list({key.public_data: key for key in reversed(ordered)}.values())[::-1][:MOST_KEYS]
+
+
+def _public_data(name: str) -> bytes:
+    """What tells a key in the agent for the one in a file whose passphrase we do not know."""
+    try:
+        return asyncssh.read_public_key(f"{Path(name).expanduser()}.pub").public_data
+    except (OSError, ValueError):
+        return b""
 
 
 async def _open(login: Login, hop: _Hop, via: Sequence[asyncssh.SSHClientConnection]) -> asyncssh.SSHClientConnection:
     options = await _options(login, hop)
-    known = _known_hosts(login, options)
+    pinned = _pinned(login, options)
     tunnel = via[-1] if via else None
     agent = await _agent(options)
+    client = _Client(hop.password)
     try:
         return await asyncssh.connect(
             hop.name,
             options=options,
             config=None,
-            known_hosts=known,
+            client_factory=lambda: client,
+            known_hosts=pinned,
             tunnel=tunnel,
             client_keys=await _keys(options, agent) or None,
             agent_path=None,
-            password=hop.password,
             preferred_auth=("publickey", *(("keyboard-interactive", "password") if hop.password is not None else ())),
             connect_timeout=CONNECT_LIMIT_S,
             login_timeout=LOGIN_LIMIT_S,
-            keepalive_interval=10,
-            keepalive_count_max=3,
+            keepalive_interval=KEEPALIVE_S,
+            keepalive_count_max=MOST_MISSED,
         )
-    except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
-        raise await _host_key_error(login, options, known, tunnel, error) from None
+    except _PERHAPS_THE_HOST_KEY as error:
+        raise await host_key_error(options, pinned, tunnel, error, server=login.host) from None
     except (asyncssh.Error, OSError, TimeoutError) as error:
-        raise _login_error(login, hop, error) from None
+        raise _login_error(login, options, hop, error, expired=client.expired) from None
     finally:
         if agent:
             agent.close()
@@ -239,64 +299,22 @@ async def _agent(options: asyncssh.SSHClientConnectionOptions) -> asyncssh.SSHAg
         return None
 
 
-async def _shown_key(
-    options: asyncssh.SSHClientConnectionOptions, tunnel: asyncssh.SSHClientConnection | None
-) -> asyncssh.SSHKey | None:
-    try:
-        async with asyncio.timeout(CONNECT_LIMIT_S):
-            return await asyncssh.get_server_host_key(options.host, options.port, tunnel=tunnel or ())
-    except (asyncssh.Error, OSError, TimeoutError):
-        return None
-
-
-async def _host_key_error(
-    login: Login,
-    options: asyncssh.SSHClientConnectionOptions,
-    known: asyncssh.SSHKnownHosts,
-    tunnel: asyncssh.SSHClientConnection | None,
-    error: Exception,
-) -> Unreachable | HostKeyUnknown | HostKeyChanged:
-    key = await _shown_key(options, tunnel)
-    if key is None:
-        return Unreachable(
-            f"no SSH session with {options.host}", server=login.host, why=str(error), todo="check host and ssh_port"
-        )
-    shown = f"{key.get_algorithm()} {key.get_fingerprint()}"
-    name = options.host_key_alias or options.host
-    pinned = known.match(name, "", options.port)[0]
-    if key in pinned and isinstance(error, asyncssh.KeyExchangeFailed):
-        return Unreachable(
-            f"no SSH session with {options.host}",
-            server=login.host,
-            why=str(error),
-            todo="compare the algorithms of both sides",
-        )
-    if pinned:
-        was = ", ".join(f"{each.get_algorithm()} {each.get_fingerprint()}" for each in pinned)
-        return HostKeyChanged(
-            f"the host key of {name} is not the pinned one",
-            server=login.host, why=f"shown {shown}, pinned {was}",
-            todo=f"ask who manages the server whether it was set up anew; if so, remove the old line (`ssh-keygen -R {name}`) and run `runbook trust`",
-        )  # fmt: skip
-    return HostKeyUnknown(
-        f"the host key of {name} was never pinned",
-        server=login.host, why=f"shown {shown}",
-        todo=f"compare it with the server's own (`ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` at its console), then run `runbook trust {login.host}`",
-    )  # fmt: skip
-
-
-def _login_error(login: Login, hop: _Hop, error: Exception) -> Unreachable:
+def _login_error(
+    login: Login, options: asyncssh.SSHClientConnectionOptions, hop: _Hop, error: Exception, *, expired: bool
+) -> Unreachable:
     text = str(error)
-    if isinstance(error, asyncssh.PermissionDenied):
-        if any(sign in text for sign in _EXPIRED):
-            return Unreachable(
-                f"the password of {hop.user} on {hop.name} has expired", server=login.host, why=text,
-                todo="log in once by hand (`ssh`), set a new password, then run again",
-            )  # fmt: skip
-        what = f"{hop.name} turned the login of {hop.user or 'the user'} down"
+    if expired:
         return Unreachable(
-            what, server=login.host, why=text,
-            todo="check user, client_key and ssh_password (bastion_passwords for a bastion); one attempt was made",
+            f"the password of {options.username} on {hop.name} has expired", server=login.host, why=text,
+            todo="log in once by hand (`ssh`), set a new password, then run again",
+        )  # fmt: skip
+    if isinstance(error, asyncssh.PermissionDenied):
+        tried = "one attempt with the password was made" if hop.password is not None else "keys alone were offered"
+        bastion = hop.name != login.host
+        password = f"bastion_passwords of {hop.name}" if bastion else "ssh_password"
+        return Unreachable(
+            f"{hop.name} turned the login of {options.username} down", server=login.host, why=f"{text}; {tried}",
+            todo=f"check user, {'ssh_config' if bastion else 'client_key, ssh_config'} and {password}",
         )  # fmt: skip
     why = text or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
     return Unreachable(

@@ -1,26 +1,34 @@
 """Facts: what is read from a server. A fact is a command and a pure function that makes a value of what it printed."""
 
 import base64
+import contextlib
 import datetime as dt
 import ipaddress
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Generic, TypeVar
 
-from runbook_lib.models import ChangeFolder, Command, Container, FileFact, Mount, Pair, Served
+from runbook_lib.models import Certificate, ChangeFolder, Command, Container, FileFact, Mount, Pair, Served
 from runbook_lib.pki.certificates import read_certificates, spki_sha256
 
 TOOLS = ("docker", "flock", "openssl", "setsid", "sha256sum", "sync", "tar", "timeout")
 LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+_PROTOCOL = re.compile(r"^\s*Protocol\s*: (TLSv[0-9.]+)", re.MULTILINE)
+_CIPHER_OF = re.compile(r"^New, (TLSv[0-9.]+)", re.MULTILINE)  # the oldest protocol that has the cipher
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 _PUBLIC = "openssl pkey -in {} -pubout -passin pass:"
-_DIGEST = "{} | openssl pkey -pubin -outform DER | openssl dgst -sha256 -r"
 # prints one line a value: a label, a blank, and what a command printed in base64, so that no text can be taken for another
 _SAY = 'say() { printf "%s " "$1"; shift; eval "$*" 2>/dev/null | base64 -w 0; echo; }'
+# the same of a whole file, and of the public key that a command prints as PEM, with its digest; without a process too many
+_SAY_FILE = 'say_file() { printf "%s " "$1"; [ ! -f "$1" ] || base64 -w 0 "$1"; echo; }'
+_SAY_PUBLIC = (
+    'say_public() { pem=$(eval "$2" 2>/dev/null); body=${pem#*KEY-----}; say "pem:$1" ${pem:+\'echo "$pem"\'}; '
+    'say "digest:$1" ${pem:+\'echo "${body%-----END*}" | base64 -d | sha256sum\'}; }'
+)
 T = TypeVar("T")
 
 
@@ -72,7 +80,7 @@ def identity() -> Fact[Identity]:
 
 
 def containers() -> Fact[tuple[Container, ...]]:
-    """Every container docker knows, running or not; none where docker does not answer."""
+    """Every container docker knows, running or not."""
     script = (
         "ids=$(docker ps --all --quiet --no-trunc) && if [ -n \"$ids\" ]; then docker inspect $ids; else echo '[]'; fi"
     )
@@ -134,30 +142,34 @@ def folder_listing(folder: str) -> Fact[tuple[FileFact, ...]]:
 
 def pair(folder: str) -> Fact[Pair]:
     """The pair in a folder; the private key by its hash and its public key alone."""
-    lines = [f"cd {shlex.quote(folder)} || exit 0", _SAY, *_pair_lines("")]
+    lines = [f"cd {shlex.quote(folder)} || exit 0", _SAY, _pair_lines(""), _public_line("")]
     return Fact(Command("what the pair is", "\n".join(lines)), lambda text: _pair(_labelled(text), ""))
 
 
-def _pair_lines(folder: str) -> Iterator[str]:
+def _pair_lines(folder: str) -> str:
+    """Hashes and certificate of a pair; nothing where neither file is there."""
     certificate, key = f"{folder}nginx.crt", f"{folder}nginx.key"
-    yield f"say sum:{certificate} sha256sum {certificate}"
-    yield f"say sum:{key} sha256sum {key}"
-    yield f"say {certificate} head -c 262144 {certificate}"
-    yield f"say public:{key} {_PUBLIC.format(key)}"
+    said = f"say sum:{certificate} sha256sum {certificate}; say sum:{key} sha256sum {key}; say {certificate} head -c 262144 {certificate}"
+    return f"if [ -f {certificate} ] || [ -f {key} ]; then {said}; fi"
+
+
+def _public_line(folder: str) -> str:
+    return f"say public:{folder}nginx.key '[ -f {folder}nginx.key ] && {_PUBLIC.format(f'{folder}nginx.key')}'"
 
 
 def _pair(said: Mapping[str, bytes], folder: str) -> Pair:
     certificate, key = f"{folder}nginx.crt", f"{folder}nginx.key"
-    try:
+    chain: tuple[Certificate, ...] = ()
+    with contextlib.suppress(ValueError):
         chain = read_certificates(said.get(certificate, b""))
-    except ValueError:
-        chain = ()
-    public = said.get(f"public:{key}", b"").decode()
+    digest = ""
+    with contextlib.suppress(ValueError):
+        digest = spki_sha256(said.get(f"public:{key}", b"").decode())
     return Pair(
         certificate_sha256=said.get(f"sum:{certificate}", b"")[:64].decode(),
         key_sha256=said.get(f"sum:{key}", b"")[:64].decode(),
         chain=chain,
-        key_spki_sha256=spki_sha256(public) if public else "",
+        key_spki_sha256=digest,
     )
 
 
@@ -169,7 +181,9 @@ def listening(port: int) -> Fact[tuple[tuple[str, str], ...]]:
         found = ((_socket_address(row[1]), row[9]) for row in rows if row[3] == LISTEN)
         return tuple((address, inode) for address, inode in found if address.endswith(f":{port}"))
 
-    return Fact(Command(f"what listens on port {port}", "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null"), process)
+    # there is no tcp6 where IPv6 is switched off; a busy server has too many other sockets to send them all
+    script = f"grep -hs ' {LISTEN} ' /proc/net/tcp /proc/net/tcp6; true"
+    return Fact(Command(f"what listens on port {port}", script), process)
 
 
 def _socket_address(text: str) -> str:
@@ -181,7 +195,7 @@ def _socket_address(text: str) -> str:
 
 def sockets_of(pid: int) -> Fact[frozenset[str]]:
     """Inodes of the sockets that a process holds."""
-    script = f'for each in /proc/{pid}/fd/*; do readlink "$each"; done 2>/dev/null'
+    script = f'for each in /proc/{pid}/fd/*; do readlink "$each"; done 2>/dev/null; true'
     return Fact(
         Command("which sockets nginx holds", script), lambda text: frozenset(re.findall(r"socket:\[(\d+)\]", text))
     )
@@ -255,21 +269,20 @@ def change_folder(state_dir: str, change_id: str) -> Fact[ChangeFolder]:
     folder = f"{state_dir}/changes/{change_id}"
     small = ("change.json", "nginx.csr", "backup/SHA256SUMS", "armed", "decided", "journal-head")
     publics = {
-        "key": _PUBLIC.format("nginx.key"),
-        "csr": "openssl req -in nginx.csr -noout -pubkey",
-        "certificate": "openssl x509 -in nginx.crt -noout -pubkey",
+        "key": ("nginx.key", _PUBLIC.format("nginx.key")),
+        "csr": ("nginx.csr", "openssl req -in nginx.csr -noout -pubkey"),
+        "certificate": ("nginx.crt", "openssl x509 -in nginx.crt -noout -pubkey"),
     }
     lines = [
         f"cd {shlex.quote(folder)} || exit 0",
         _SAY,
-        *(f"say {name} cat {name}" for name in small),
-        *_pair_lines(""),
-        *_pair_lines("backup/"),
-        *(
-            line
-            for name, script in publics.items()
-            for line in (f"say pem:{name} {script}", f"say digest:{name} '{_DIGEST.format(script)}'")
-        ),
+        _SAY_FILE,
+        _SAY_PUBLIC,
+        *(f"say_file {name}" for name in small),
+        _pair_lines(""),
+        _pair_lines("backup/"),
+        _public_line("backup/"),
+        *(f"say_public {name} '[ -f {file} ] && {script}'" for name, (file, script) in publics.items()),
         "say files 'find . -type f -printf \"%m %P\\n\" | sort'",
     ]
     command = Command("where the change stands", "\n".join(lines))
@@ -278,7 +291,7 @@ def change_folder(state_dir: str, change_id: str) -> Fact[ChangeFolder]:
 
 def _change_folder(change_id: str, said: Mapping[str, bytes]) -> ChangeFolder:
     text = {label: value.decode(errors="replace") for label, value in said.items()}
-    begun = json.loads(text["change.json"] or "{}")
+    begun = _begun(text["change.json"])
     sums = (line.split("  ", 1) for line in text["backup/SHA256SUMS"].splitlines())
     names = ("key", "csr", "certificate")
     return ChangeFolder(
@@ -286,7 +299,7 @@ def _change_folder(change_id: str, said: Mapping[str, bytes]) -> ChangeFolder:
         kind=begun.get("kind", "replace"),
         request=begun.get("request", {}),
         csr=text["nginx.csr"],
-        staged=_pair(said, ""),
+        staged=_pair({**said, "public:nginx.key": said["pem:key"]}, ""),
         public_keys={name: (text[f"digest:{name}"][:64], text[f"pem:{name}"]) for name in names if text[f"pem:{name}"]},
         before=_pair(said, "backup/"),
         backup_sums={name: digest for digest, name in sums},
@@ -297,6 +310,15 @@ def _change_folder(change_id: str, said: Mapping[str, bytes]) -> ChangeFolder:
     )
 
 
+def _begun(text: str) -> Mapping[str, Any]:
+    """What a change began with; nothing where the writing of it was cut off, so that later runs can take its place."""
+    try:
+        begun = json.loads(text)
+    except ValueError:
+        return {}
+    return begun if isinstance(begun, dict) else {}
+
+
 def served(connect: str, server_name: str) -> Fact[Served]:
     """What nginx serves, seen on the server itself by its own openssl."""
     sni = "" if _is_ip(server_name) else f" -servername {shlex.quote(server_name)}"
@@ -304,7 +326,7 @@ def served(connect: str, server_name: str) -> Fact[Served]:
 
     def process(text: str) -> Served:
         chain = tuple(_PEM.findall(text))
-        protocol = re.search(r"^(?:New, |\s+Protocol\s+: )(TLSv[0-9.]+)", text, re.MULTILINE)
+        protocol = _PROTOCOL.search(text) or _CIPHER_OF.search(text)
         error = "" if chain else "no handshake"
         return Served(server_name, "server", chain, protocol.group(1) if protocol and chain else "", error)
 

@@ -40,6 +40,7 @@ lock() { # lock SECONDS: the lock of conf_dir, at once where the run's own shell
 }
 
 decide() { # decide WORD: one atomic create decides between confirm and rollback
+  rm -f -- "$here/.decide.$$"
   echo "$1" >"$here/.decide.$$" && sync -- "$here/.decide.$$" && ln -- "$here/.decide.$$" "$here/decided" 2>/dev/null
   decided=$?
   rm -f -- "$here/.decide.$$"
@@ -47,8 +48,12 @@ decide() { # decide WORD: one atomic create decides between confirm and rollback
   return "$decided"
 }
 
-is_live() { # is_live SUMS: the live files have these SHA-256 sums
-  (cd -- "$conf_dir" && printf '%s' "$1" | sha256sum --check --status --strict -)
+holds() { # holds FOLDER SUMS: the pair in that folder has these SHA-256 sums
+  (cd -- "$1" && printf '%s' "$2" | sha256sum --check --status --strict -)
+}
+
+clean() { # nothing of ours stays beside the live pair
+  rm -f -- "$conf_dir/.nginx.key.staged" "$conf_dir/.nginx.crt.staged"
 }
 
 stage() { # stage FOLDER NAME: a copy beside the live file, with that file's owner, mode, ACL and xattrs
@@ -60,7 +65,7 @@ stage() { # stage FOLDER NAME: a copy beside the live file, with that file's own
 }
 
 put() { # put FOLDER SUMS: FOLDER's pair becomes the live pair; a file that is itself a mount keeps its inode
-  [ -f "$1/nginx.key" ] && [ -f "$1/nginx.crt" ] || return 1
+  holds "$1" "$2" || return 1
   for name in nginx.key nginx.crt; do
     case " $in_place " in *" $name "*) ;; *) stage "$1" "$name" || return 1 ;; esac
   done
@@ -71,7 +76,7 @@ put() { # put FOLDER SUMS: FOLDER's pair becomes the live pair; a file that is i
     esac
   done
   sync -- "$conf_dir"
-  is_live "$2"
+  holds "$conf_dir" "$2"
 }
 
 served() { # the SHA-256 fingerprint of the leaf that nginx serves, lower-case hex without colons
@@ -96,8 +101,9 @@ look() { # look LEAF SECONDS
 }
 
 bring_back() { # the old pair in place and served; restarts nginx only where that is needed
-  rm -f -- "$conf_dir/.nginx.key.staged" "$conf_dir/.nginx.crt.staged"
-  is_live "$before_sums" || put "$here/backup" "$before_sums" || give_up 7 "the old pair could not be put back"
+  clean
+  holds "$conf_dir" "$before_sums" || put "$here/backup" "$before_sums" ||
+    { clean; give_up 7 "the old pair could not be put back"; }
   if [ "$activation" = reload ]; then timeout 30 docker exec "$container" nginx -s reload 2>&1; fi
   if ! look "$before_leaf" 1 >/dev/null; then
     timeout 60 docker restart "$container" 2>&1
@@ -105,48 +111,55 @@ bring_back() { # the old pair in place and served; restarts nginx only where tha
   fi
 }
 
-arm() {
+arm() { # the timer itself writes that it is armed, so that there is no armed guard without one
   [ ! -e "$here/armed" ] || give_up 1 "the guard is armed already"
   (cd -- "$here/backup" && sha256sum --check --status --strict SHA256SUMS) || give_up 1 "the backup does not prove whole"
+  holds "$here/backup" "$before_sums" || give_up 1 "the backup holds another pair"
   setsid sh "$here/guard.sh" timer "$1" </dev/null >/dev/null 2>&1 9<&- &
-  shell=${RUNBOOK_SHELL:-}
-  echo "$! $(($(clock) + $1)) $shell $(cut -d ' ' -f 22 "/proc/$shell/stat" 2>/dev/null)" >"$here/.armed" &&
-    sync -- "$here/.armed" && mv -fT -- "$here/.armed" "$here/armed" && sync -- "$here" || give_up 1 "cannot arm"
+  until_=$(($(clock) + 10))
+  while [ ! -e "$here/armed" ]; do
+    [ "$(clock)" -lt "$until_" ] || give_up 1 "cannot arm"
+    sleep 0.02
+  done
   say "armed: the old pair comes back in $1 s unless confirmed"
 }
 
 timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer arming makes it void
-  deadline=$(($(clock) + $1))
-  while [ ! -e "$here/armed" ] && [ "$(clock)" -lt "$deadline" ]; do sleep 0.1; done
+  deadline=$(($(clock) + $1)) shell=${RUNBOOK_SHELL:-} started=
+  [ -z "$shell" ] || started=$(cut -d ' ' -f 22 "/proc/$shell/stat")
+  echo "$$ $deadline $shell $started" >"$here/.armed" && sync -- "$here/.armed" &&
+    mv -fT -- "$here/.armed" "$here/armed" && sync -- "$here" || exit 1
   while [ "$(clock)" -lt "$deadline" ]; do
     [ ! -e "$here/decided" ] || exit 0
     sleep 1
   done
-  read -r mine _ shell started <"$here/armed"
-  [ "$mine" = "$$" ] || exit 0
-  if ! (lock 5) >/dev/null; then # the run that holds the lock has hung: its shell is ended, what it started ends by its time limit
+  read -r mine _ <"$here/armed" && [ "$mine" = "$$" ] || exit 0
+  exec 9<"$conf_dir"
+  if ! flock -w 5 9; then # the run that holds the lock has hung: its shell is ended, what it started ends by its time limit
+    say "the lock of $conf_dir is held: ending the run's shell, then waiting for the lock"
     [ -z "$shell" ] || [ "$(cut -d ' ' -f 22 "/proc/$shell/stat")" != "$started" ] || kill -KILL "$shell"
+    flock 9
   fi
-  lock 180
   roll_back "no confirm within $1 s"
 }
 
 swap() {
   [ -e "$here/armed" ] && [ ! -e "$here/decided" ] || give_up 1 "the guard is not armed"
-  is_live "$before_sums" || give_up 1 "the live pair changed since the backup was taken"
-  put "$here" "$after_sums" || give_up 1 "the staged pair could not be put in place"
+  holds "$conf_dir" "$before_sums" || give_up 1 "the live pair changed since the backup was taken"
+  put "$here" "$after_sums" || { clean; give_up 1 "the staged pair could not be put in place"; }
   say "swapped: the new pair is in place"
 }
 
 roll_back() {
-  if ! decide rolled-back && [ "$(cat "$here/decided")" != rolled-back ]; then
-    give_up 3 "decided before: $(cat "$here/decided")"
+  if ! decide rolled-back; then # with no room to write it down it is done all the same: the lock is ours
+    [ ! -e "$here/decided" ] || [ "$(cat "$here/decided")" = rolled-back ] || give_up 3 "decided before: $(cat "$here/decided")"
   fi
   bring_back
   say "rolled back: $1; the old pair is serving"
 }
 
 confirm() {
+  [ -e "$here/decided" ] || holds "$conf_dir" "$after_sums" || give_up 1 "the live pair is not the new one"
   decide confirmed || [ "$(cat "$here/decided")" = confirmed ] || give_up 3 "decided before: $(cat "$here/decided")"
   say "confirmed: the new pair stays"
 }

@@ -1,7 +1,8 @@
 """One root shell a connection: framed commands with both streams, status, duration and time limit of their own.
 
 The shell is started once by sudo and reads commands from its standard input. Every command is framed by markers on
-both streams that nobody can guess, so that whatever banners, lectures or left-over processes print is told apart.
+both streams that nobody can guess, so that what banners and lectures print, and left-over processes between two
+commands, is told apart.
 """
 
 import asyncio
@@ -12,16 +13,22 @@ from collections.abc import Iterable, Sequence
 
 import asyncssh
 
-from runbook_lib.errors import Locked, RunbookError, Unreachable
+from runbook_lib.errors import Locked, Refused, RunbookError, Unreachable
 from runbook_lib.models import Command, CommandResult
 from runbook_lib.secrets import redact
 
 LARGEST_OUTPUT = 1 << 20
 START_LIMIT_S = 30
 GRACE_S = 10
+END_LIMIT_S = 2
 KILL_AFTER_S = 5
-# the shell's number lets the guard end a run that hangs with the lock in its hand
-_START = "umask 077; LC_ALL=C RUNBOOK_SHELL=$$; export LC_ALL RUNBOOK_SHELL; unset ENV BASH_ENV CDPATH; cd /"
+TAKEN = 1  # what flock ends with
+# The shell's number lets the guard end a run that hangs with the lock in its hand. No openssl that is run there verifies
+# anything, and where a system has its trust store in one file, each would read it first: 30 ms.
+_START = (
+    "umask 077; LC_ALL=C RUNBOOK_SHELL=$$ SSL_CERT_FILE=/dev/null; export LC_ALL RUNBOOK_SHELL SSL_CERT_FILE; "
+    "unset ENV BASH_ENV CDPATH; cd /"
+)
 
 
 class ShellLost(RunbookError):
@@ -59,26 +66,30 @@ class RootShell:
 
         Raises:
             Locked: Another run or the guard holds it.
+            Refused: It is no folder, or there is no flock.
         """
         quoted = shlex.quote(folder)
-        taken = await self._run_in_shell(f"[ -d {quoted} ] && exec 9<{quoted} && flock -n 9")
-        if taken:
-            await self.unlock()
-            raise Locked(
-                f"another run is applying on {folder}",
-                server=self._host,
-                todo="wait until it has ended, then run again",
+        status = await self._run_in_shell(f"{{ [ -d {quoted} ] || (exit 2); }} && exec 9<{quoted} && flock -n 9")
+        if not status:
+            return
+        await self.unlock()
+        if status != TAKEN:
+            raise Refused(
+                f"{folder} cannot be locked", server=self._host, todo="look whether it is a folder and flock is there"
             )
+        raise Locked(
+            f"another run is applying on {folder}", server=self._host, todo="wait until it has ended, then run again"
+        )
 
     async def unlock(self) -> None:
         """Lets the lock go."""
         await self._run_in_shell("exec 9<&-")
 
     async def close(self) -> None:
-        """Ends the shell, and the lock with it."""
+        """Ends the shell, and the lock with it; what a command left in the background is not waited for."""
         self._process.stdin.write_eof()
         try:
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(END_LIMIT_S):
                 await self._process.wait_closed()
         except TimeoutError:
             self._process.close()
@@ -111,7 +122,8 @@ class RootShell:
         return ShellLost(
             "the root shell on the server no longer answers",
             server=self._host,
-            why=str(error) or type(error).__name__,
+            why=str(error)
+            or ("no answer in time" if isinstance(error, TimeoutError) else "the connection or the shell ended"),
             todo="run again: it looks at what is true on the server and goes on from there",
         )
 
@@ -181,18 +193,25 @@ async def open_root_shell(
         Unreachable: sudo turned us down; the text says why.
     """
     ready, prompt = secrets.token_hex(16), secrets.token_hex(16)
-    announce = f"printf %s {ready}; printf %s {ready} >&2; exec /bin/sh"
-    process = await connection.create_process(
-        f"exec sudo -S -p {prompt} -- /bin/sh -c '{_START}; {announce}'", encoding=None, request_pty=False
-    )
+    # in two halves, because sudo quotes the command when it refuses it
+    say_ready = f"printf %s%s {ready[:16]} {ready[16:]}"
+    announce = f"{say_ready}; {say_ready} >&2; exec /bin/sh"
+    process = None
     try:
         async with asyncio.timeout(START_LIMIT_S):
+            process = await connection.create_process(
+                f"exec env LC_ALL=C sudo -S -p {prompt} -- /bin/sh -c '{_START}; {announce}'",
+                encoding=None,
+                request_pty=False,
+            )
             await _answer_sudo(process, ready.encode(), prompt.encode(), sudo_password)
     except _SudoRefused as refusal:
-        process.close()
+        if process:
+            process.close()
         raise _refusal(host, refusal, prompt) from None
     except (TimeoutError, asyncssh.Error, OSError) as error:
-        process.close()
+        if process:
+            process.close()
         raise Unreachable(
             "sudo gave no root shell",
             server=host,
@@ -203,9 +222,11 @@ async def open_root_shell(
 
 
 class _SudoRefused(Exception):
-    def __init__(self, wrong: str, noise: bytes) -> None:
+    """sudo gave no shell: our own word for it with what to do, or what sudo said before it ended."""
+
+    def __init__(self, noise: bytes = b"", *, wrong: str = "sudo gave no root shell", todo: str = "") -> None:
         super().__init__(wrong)
-        self.noise = noise
+        self.noise, self.todo = noise, todo
 
 
 async def _answer_sudo(
@@ -216,15 +237,18 @@ async def _answer_sudo(
     while ready not in noise:
         chunk = await process.stderr.read(65536)
         if not chunk:
-            raise _SudoRefused("", bytes(noise) + await process.stdout.read(65536))
+            raise _SudoRefused(bytes(noise) + await process.stdout.read(65536))
         noise += chunk
         if noise.count(prompt) == asked:
             continue
         asked = noise.count(prompt)
         if password is None:
-            raise _SudoRefused("sudo asks for a password and sudo_password is empty", b"")
+            raise _SudoRefused(wrong="sudo asks for a password and sudo_password is empty", todo="set sudo_password")
         if asked > 1:
-            raise _SudoRefused("sudo did not take the password", b"")
+            raise _SudoRefused(
+                wrong="sudo did not take the password",
+                todo="check sudo_password: one attempt was made, no more will follow by itself",
+            )
         process.stdin.write(password.encode() + b"\n")
     await _until(process.stdout, ready)
 
@@ -234,34 +258,33 @@ async def _until(reader: "asyncssh.SSHReader[bytes]", mark: bytes) -> None:
     while mark not in seen:
         chunk = await reader.read(65536)
         if not chunk:
-            raise _SudoRefused("", bytes(seen))
+            raise _SudoRefused(bytes(seen))
         seen += chunk
+
+
+_RENEW = "log in once by hand (`ssh`), set a new password, then run again"
+_ENTITLE = "log in as a user who may, or add this one to sudoers"
+# what sudo, and sshd before it, say with LC_ALL=C; what that means; what to do
+_SAID: Sequence[tuple[str, str, str]] = (
+    ("xpired", "the password has expired", _RENEW),
+    ("assword change required", "the password has expired", _RENEW),
+    (
+        "must have a tty",
+        "sudo wants a terminal (Defaults requiretty)",
+        "switch requiretty off for this user in sudoers",
+    ),
+    ("not in the sudoers", "the user may not use sudo", _ENTITLE),
+    ("may not run sudo", "the user may not use sudo", _ENTITLE),
+    ("is not allowed to execute", "the user may not become root by sudo", _ENTITLE),
+    ("'sudo': No such file", "there is no sudo on the server", "install sudo"),
+)
 
 
 def _refusal(host: str, refusal: _SudoRefused, prompt: str) -> Unreachable:
     said = redact(refusal.noise.decode(errors="replace").replace(prompt, "")).strip()
-    causes: Sequence[tuple[str, str, str]] = (
-        ("xpired", "the password has expired", "log in once by hand (`ssh`), set a new password, then run again"),
-        (
-            "assword change required",
-            "the password has expired",
-            "log in once by hand (`ssh`), set a new password, then run again",
-        ),
-        (
-            "must have a tty",
-            "sudo wants a terminal (Defaults requiretty)",
-            "switch requiretty off for this user in sudoers",
-        ),
-        ("not in the sudoers", "the user may not use sudo", "log in as a user who may, or add this one to sudoers"),
-        ("not found", "there is no sudo on the server", "install sudo"),
-    )
-    for sign, what, todo in causes:
+    for sign, what, todo in _SAID:
         if sign in said:
             return Unreachable(what, server=host, why=said[-500:], todo=todo)
-    what = str(refusal) or "sudo gave no root shell"
     return Unreachable(
-        what,
-        server=host,
-        why=said[-500:],
-        todo="check sudo_password: one attempt was made, no more will follow by itself",
+        str(refusal), server=host, why=said[-500:], todo=refusal.todo or "log in by hand and try `sudo -s`"
     )

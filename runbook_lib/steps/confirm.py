@@ -35,6 +35,7 @@ def checks(before: Facts, after: Facts, change_id: str, api_status: int | None) 
     change = after.change(change_id)
     return (
         *(_served(each, change) for each in after.served),
+        *_nothing_listens(after),
         *_untouched(before, after, change),
         _api(api_status),
     )
@@ -50,7 +51,7 @@ def _served(seen: Served, change: ChangeFolder) -> Check:
         verdict, found = Verdict.FAIL if decides else Verdict.UNKNOWN, seen.error
     else:
         verdict = Verdict.FAIL if decides else Verdict.WARN
-        found = "another certificate" if sent[0] != installed[0] else "another chain"
+        found = "another certificate" if sent[:1] != installed[:1] else "another chain"
     todo = {
         Verdict.FAIL: "the old pair is put back by itself; look at nginx's log",
         Verdict.WARN: "something between here and the server answers with a certificate of its own: a proxy or another node",
@@ -58,6 +59,13 @@ def _served(seen: Served, change: ChangeFolder) -> Check:
     }
     question = f"Does {seen.address} serve leaf and chain as installed, seen {VIEWS[seen.vantage]}?"
     return Check(question, f"{len(installed)} certificates as staged", found, verdict, SOURCE, todo.get(verdict, ""))
+
+
+def _nothing_listens(after: Facts) -> tuple[Check, ...]:
+    if any(each.vantage == "server" for each in after.served):
+        return ()
+    return (Check("Does nginx answer on the server?", "a handshake at each service address", "nothing listens", Verdict.FAIL,
+                  SOURCE, "the old pair is put back by itself; look at nginx's log"),)  # fmt: skip
 
 
 def _untouched(before: Facts, after: Facts, change: ChangeFolder) -> tuple[Check, ...]:

@@ -55,11 +55,14 @@ def plan(facts: Facts, parameters: Parameters, change_id: str) -> tuple[Command,
     back = f"sh {folder}/guard.sh restore"
     name = shlex.quote(facts.container.name if facts.container else parameters.container)
     activate = f"docker restart {name}" if parameters.activation == "restart" else f"docker exec {name} nginx -s reload"
+    # a container that crash-loops runs nothing, not even the test
+    runs = not parameters.accept_broken_start or (facts.container is not None and facts.container.status == "running")
+    test = Command("let nginx test its configuration", f"docker exec {name} nginx -t", undo=back)
     return (
         Command(f"arm the guard: the old pair comes back in {parameters.rollback_after_s} s unless confirmed",
                 f"sh {folder}/guard.sh arm {parameters.rollback_after_s}", undo=back),
         Command("swap the pair", f"sh {folder}/guard.sh swap", undo=back),
-        Command("let nginx test its configuration", f"docker exec {name} nginx -t", undo=back),
+        *([test] if runs else []),
         Command(f"{parameters.activation} nginx", activate, undo=back, time_limit_s=90),
         Command("look at the container and at what it serves",
                 f"sh {folder}/guard.sh look {_leaf(change.staged)} {LOOK_S}", undo=back, time_limit_s=LOOK_S + 30),

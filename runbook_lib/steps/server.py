@@ -128,12 +128,13 @@ def _place(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
 def _served(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
     seen = [each for each in facts.served if each.vantage == "server"]
     leaf = facts.live.chain[0] if facts.live.chain else None
-    same = (
-        bool(seen)
-        and leaf is not None
-        and all(each.chain and each.chain[0].strip() == leaf.pem.strip() for each in seen)
-    )
-    failed = [f"{each.address}: {each.error or 'another certificate'}" for each in seen if not each.chain or not same]
+    live = leaf.pem.strip() if leaf else ""
+    failed = [
+        f"{each.address}: {each.error or 'another certificate'}"
+        for each in seen
+        if not each.chain or each.chain[0].strip() != live
+    ]
+    same = bool(seen) and not failed
     broken = Verdict.WARN if parameters.accept_broken_start else Verdict.FAIL
     days = (leaf.not_after - facts.now) / dt.timedelta(days=1) if leaf else 0.0
     return (

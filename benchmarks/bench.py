@@ -1,0 +1,157 @@
+"""How long a replacement takes us, as a ratio to others: `./run bench`, on one real server, in one run.
+
+| ours | theirs | target |
+| --- | --- | --- |
+| the conductor without notebooks | one shell script through one ssh connection | at most 1.6 |
+| `runbook replace`, both notebooks | an Ansible playbook | at most 0.8 |
+
+What is fair: both sides do the same work for an ec-p256 key and a self-signed certificate, on the same server, put back to its
+first state before each replacement. Both are measured from the start of a fresh process to its end: the script's side is an
+OpenSSH client, which starts, logs in and pays for sudo as ours does; the conductor's side is a Python that also has to load its
+libraries. What that start costs is shown by a third row, the conductor in a process that is warm already; it is not judged.
+Ansible's side has pipelining, a kept connection, no gathering of facts, and bytecode.
+
+The two of a pair run one after the other, in turns the one and the other first; a ratio is taken within each pair, so that what
+else this machine does meanwhile weighs on both. The first pair is not counted. Judged is the median ratio, never a time.
+
+Exit status: 0 every target is met; 1 one is missed; 2 unusable arguments; 77 something could not be measured here.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ansible_home import AnsibleHome, NoAnsible
+from contenders import Site
+from tabulate import tabulate
+
+from tests.realserver.host import RealHost, missing
+
+MISSED, UNMEASURED = 1, 77
+COLUMNS = ("measured", "min", "median", "max", "target")
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two contenders, and the ratio of ours to theirs that must not be exceeded; None: only to be seen."""
+
+    ours: str
+    theirs: str
+    run_ours: Callable[[], None]
+    run_theirs: Callable[[], None]
+    target: float | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The seconds of both contenders, round by round."""
+
+    pairing: Pairing
+    ours: tuple[float, ...]
+    theirs: tuple[float, ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Ours to theirs in each round."""
+        return tuple(our / their for our, their in zip(self.ours, self.theirs, strict=True))
+
+    @property
+    def missed(self) -> bool:
+        """Whether the median ratio is above the target."""
+        return self.pairing.target is not None and statistics.median(self.ratios) > self.pairing.target
+
+
+def measure(site: Site, pairing: Pairing, rounds: int) -> Measured:
+    """Runs both in turns, one round more than is counted."""
+    ours, theirs = [], []
+    for number in range(rounds + 1):
+        if number % 2:
+            theirs.append(site.seconds(pairing.run_theirs))
+        ours.append(site.seconds(pairing.run_ours))
+        if not number % 2:
+            theirs.append(site.seconds(pairing.run_theirs))
+    return Measured(pairing, tuple(ours[1:]), tuple(theirs[1:]))
+
+
+def pairings(site: Site, only: str) -> tuple[list[Pairing], list[str]]:
+    """What is measured, and what could not be, each with the reason."""
+    script = partial(Pairing, theirs="shell script", run_theirs=site.shell_script)
+    found, lacking = [], []
+    if only in {"", "script"}:
+        found = [
+            script(ours="conductor", run_ours=site.conductor, target=1.6),
+            script(ours="conductor, warm", run_ours=site.conductor_inside, target=None),
+        ]
+    if only in {"", "ansible"}:
+        try:
+            home = AnsibleHome.ready()
+            found.append(Pairing("runbook replace", "Ansible", site.notebooks, lambda: site.ansible(home), 0.8))
+        except NoAnsible as error:
+            lacking.append(f"Ansible cannot be had: {error}")
+    return found, lacking
+
+
+def table(results: Sequence[Measured]) -> str:
+    """Ratios first; the seconds below each are for the eye."""
+    rows: list[tuple[str, ...]] = []
+    for each in results:
+        pair, target = each.pairing, f"at most {each.pairing.target}" if each.pairing.target else "not judged"
+        rows.append((f"{pair.ours} / {pair.theirs}", *_spread(each.ratios, ""), target))
+        rows.append((f"  {pair.ours}", *_spread(each.ours, " s"), ""))
+        rows.append((f"  {pair.theirs}", *_spread(each.theirs, " s"), ""))
+    return tabulate(rows, COLUMNS, tablefmt="simple", disable_numparse=True, preserve_whitespace=True)
+
+
+def _spread(values: Sequence[float], unit: str) -> tuple[str, ...]:
+    return tuple(f"{each:.2f}{unit}" for each in (min(values), statistics.median(values), max(values)))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./run bench", description="Ratios of our times to others', on one real server."
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="pairs that are counted (default: 5)")
+    parser.add_argument(
+        "--only", choices=("script", "ansible"), default="", help="measure against one of the two alone"
+    )
+    given = parser.parse_args()
+    if given.rounds < 1:
+        parser.error("--rounds: at least 1")
+    return given
+
+
+def main() -> int:
+    """Measures, prints, judges; returns the exit status."""
+    given = _arguments()
+    if absent := missing():
+        print(f"nothing was measured: a real server needs {', '.join(absent)}", file=sys.stderr)
+        return UNMEASURED
+    with tempfile.TemporaryDirectory(prefix="runbook-bench-") as folder:
+        host = RealHost.start()
+        try:
+            site = Site(host, Path(folder))
+            wanted, lacking = pairings(site, given.only)
+            results = [measure(site, each, given.rounds) for each in wanted]
+        finally:
+            host.close()
+    if results:
+        print(f"pairs counted: {given.rounds}\n{table(results)}", flush=True)
+    for each in results:
+        if each.missed:
+            print(
+                f"missed: {each.pairing.ours} takes {statistics.median(each.ratios):.2f} of the time of {each.pairing.theirs},"
+                f" at most {each.pairing.target} is the target",
+                file=sys.stderr,
+            )
+    for why in lacking:
+        print(f"not measured: {why}", file=sys.stderr)
+    return MISSED if any(each.missed for each in results) else UNMEASURED if lacking else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

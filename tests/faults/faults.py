@@ -1,0 +1,179 @@
+"""What can go wrong around a change on a real server, each as a way to bring it about and a way to end it.
+
+What cannot be had is stood in for, and the fault's name says so with `(shim)`: a `docker` that misbehaves is a script in
+front of the real one.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+
+from tests.realserver.host import CONF_DIR, HERE, RealHost
+
+KEEP = "/run/lab"
+FULL = "fallocate -l $(df --output=avail -B1 {0} | tail -1) {1}/filler; dd if=/dev/zero bs=4k >>{1}/filler 2>/dev/null; true"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a fault happens: the server, the stopped client, and the folder that holds its records."""
+
+    host: RealHost
+    client: Popen[str]
+    base: Path
+    change_folder: str
+
+
+Act = Callable[[Scene], object]
+
+
+def nothing(_scene: Scene) -> None:
+    """Nothing has to be done."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Attributes:
+        name: What an operator would call it.
+        begin: Brings it about while the client stands at its point.
+        end: Takes it away; until then the server may be unable to serve.
+        lasts_s: Seconds from the point on after which it is taken away; more than the window where the guard must cope with it.
+        points: Steps at which it is tried, by the start of the point's name; empty: at all.
+        values: Parameters that it needs.
+        before: What has to be true of the server before the change begins.
+        frees_client: Whether the client is told to go on afterwards; not where it is dead.
+        foreign: Whether it puts a pair of somebody else's in place, which must then be left alone.
+    """
+
+    name: str
+    begin: Act
+    end: Act = nothing
+    lasts_s: float = 0
+    points: tuple[str, ...] = ()
+    values: tuple[tuple[str, object], ...] = ()
+    before: Callable[[RealHost], object] = lambda _host: None
+    frees_client: bool = True
+    foreign: bool = False
+
+
+def on_server(script: str) -> Act:
+    """Runs a shell script as root on the server, past SSH and sudo."""
+    return lambda scene: scene.host.run(script, timeout_s=60)
+
+
+def shim(case: str) -> Act:
+    """Puts a `docker` in front of the real one that treats one kind of call in its own way."""
+    script = f'#!/bin/sh\ncase "$*" in\n{case}\nesac\nexec {KEEP}/docker "$@"\n'
+    return on_server(
+        f"touch {KEEP}/docker {KEEP}/shim && mount --bind /usr/bin/docker {KEEP}/docker && cat >{KEEP}/shim <<'END'\n{script}END\n"
+        f"chmod 755 {KEEP}/shim; for each in /usr/bin/docker /usr/local/bin/docker; do [ ! -x $each ] || mount --bind {KEEP}/shim $each; done"
+    )
+
+
+UNSHIM = on_server(
+    f"for each in /usr/local/bin/docker /usr/bin/docker {KEEP}/docker; do umount $each; done 2>/dev/null; true"
+)
+
+
+def kill_client(scene: Scene) -> None:
+    """The client is gone between two instructions."""
+    scene.client.kill()
+
+
+def interrupt_client(scene: Scene) -> None:
+    """Somebody presses Ctrl-C."""
+    scene.client.send_signal(signal.SIGINT)
+
+
+def stop_client(scene: Scene) -> None:
+    """The operator's machine goes to sleep: nothing is closed, nothing answers."""
+    os.kill(scene.client.pid, signal.SIGSTOP)
+
+
+def wake_client(scene: Scene) -> None:
+    """And wakes up later."""
+    os.kill(scene.client.pid, signal.SIGCONT)
+
+
+def small_disks(host: RealHost) -> None:
+    """conf_dir and state_dir come to lie on small file systems of their own."""
+    host.run(
+        f"mkdir -p {KEEP}/small /var/lib/apstra-runbook && chmod 700 /var/lib/apstra-runbook && mountpoint -q {CONF_DIR} || {{"
+        f"mount -t tmpfs -o size=1m,mode=755 tmpfs {KEEP}/small && mkdir {KEEP}/small/conf && cp -a {CONF_DIR}/. {KEEP}/small/conf/ &&"
+        f"mount --bind {KEEP}/small/conf {CONF_DIR} && mount -t tmpfs -o size=64m,mode=700 tmpfs /var/lib/apstra-runbook &&"
+        "docker restart aos_nginx_1; }",
+        timeout_s=60,
+    )
+
+
+def large_disks(scene: Scene) -> None:
+    """What was filled is emptied."""
+    scene.host.run(f"rm -f {KEEP}/small/filler /var/lib/apstra-runbook/filler")
+
+
+OTHER_PAIR = (
+    f"cd {CONF_DIR} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=somebody.else "
+    "-keyout nginx.key -out nginx.crt 2>/dev/null && docker restart aos_nginx_1"
+)
+MISMATCH = f"cd {CONF_DIR} && openssl genrsa -out nginx.key 2048 2>/dev/null"
+SHELLS = "for each in $(pgrep -x sudo); do pkill -KILL -x -P $each sh; done; true"
+TO_THE_SWAP = ("back up", "make", "sign", "install:1", "install:2", "install:3", "install:4")
+ARMED = ("install:4:after", "install:5", "install:6", "install:7", "install:8", "confirm")
+ACTIVATED = ("install:5:after", "install:6", "install:7:before")
+WINDOW_S = 6
+
+FAULTS = (
+    Fault("client killed (SIGKILL)", kill_client, frees_client=False),
+    Fault("client interrupted (SIGINT)", interrupt_client),
+    Fault("SSH cut: the server's end is killed", on_server("pkill -KILL -f '^sshd: admin'; true")),
+    Fault("SSH silent: the client sleeps past the window", stop_client, wake_client, WINDOW_S + 3, points=("install", "confirm")),
+    Fault("root shell killed", on_server(SHELLS)),
+    Fault("sudo ticket lost", on_server("rm -rf /run/sudo/ts/*"), points=("install", "confirm")),
+    Fault(
+        "disk full in state_dir", on_server(FULL.format("/var/lib/apstra-runbook", "/var/lib/apstra-runbook")), large_disks,
+        WINDOW_S + 3, before=small_disks,
+    ),
+    Fault(
+        "disk full in conf_dir", on_server(FULL.format(CONF_DIR, f"{KEEP}/small")), large_disks, WINDOW_S + 3,
+        points=("install", "confirm"), before=small_disks,
+    ),
+    Fault(
+        "conf_dir read-only", on_server(f"mount -o remount,bind,ro {CONF_DIR}"), on_server(f"mount -o remount,bind,rw {CONF_DIR}"),
+        WINDOW_S + 3, points=("install",), before=small_disks,
+    ),
+    Fault("dockerd hangs", on_server("pkill -STOP -x dockerd"), on_server("pkill -CONT -x dockerd"), WINDOW_S + 3, points=ARMED),
+    Fault("restart fails (shim)", shim("restart*) echo 'Error response from daemon' >&2; exit 1 ;;"), UNSHIM, WINDOW_S + 3, points=ACTIVATED),
+    Fault("restart hangs (shim)", shim("restart*) exec sleep 600 ;;"), UNSHIM, WINDOW_S + 3, points=ACTIVATED),
+    Fault("restart lost: nginx goes on with the old pair (shim)", shim("restart*) exit 0 ;;"), UNSHIM, 2, points=ACTIVATED),
+    Fault(
+        "reload lost (shim)", shim("*'-s reload') exit 0 ;;"), UNSHIM, WINDOW_S + 3, points=ACTIVATED, values=(("activation", "reload"),),
+    ),
+    Fault(
+        "container slow to answer (shim)",
+        shim(
+            f'restart*) {KEEP}/docker "$@"; {KEEP}/docker pause aos_nginx_1; '
+            f"(sleep 3; {KEEP}/docker unpause aos_nginx_1) >/dev/null 2>&1 & exit 0 ;;"
+        ),
+        UNSHIM, WINDOW_S + 3, points=ACTIVATED,
+    ),
+    Fault(
+        "crash loop: a stray .conf appears", on_server(f"echo 'no nginx' >{CONF_DIR}/zz.conf"), on_server(f"rm -f {CONF_DIR}/zz.conf"),
+        WINDOW_S + 3, points=("install:4:after", "install:5", "install:6", "install:7:before"),
+    ),
+    Fault(
+        "container gone", on_server("docker rm -f aos_nginx_1"), on_server(f"{HERE / 'host.sh'} - containers"), WINDOW_S + 3, points=ARMED,
+    ),
+    Fault("pair changed by somebody else", on_server(OTHER_PAIR), points=TO_THE_SWAP, foreign=True),
+    Fault(
+        "live pair broken as found", kill_client, points=("install", "confirm"), frees_client=False,
+        values=(("accept_broken_start", True),), before=lambda host: host.run(MISMATCH),
+    ),
+    Fault(
+        "restore.sh by hand", lambda scene: scene.host.run(f"sh {scene.change_folder}/restore.sh", timeout_s=90), points=ARMED,
+    ),
+)  # fmt: skip

@@ -1,0 +1,195 @@
+"""The bind cell in real kernels, in the hands of a person: cells out of order, twice, edited, with a Stop in between."""
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_lib.jupyter.bind import given_parameters
+from runbook_lib.models import Outcome
+from runbook_lib.record.journal import outcome_of, read
+from tests.embedded import EmbeddedHost
+from tests.jupyter.changes import NOTEBOOKS, request, values
+from tests.jupyter.kernels import Kernel, Message
+from tests.realserver.host import SUDO_PASSWORD
+from tests.servers import wait_until
+
+BIND = 'from runbook_lib.jupyter.bind import bind\n\nchange = await bind("{kind}")'
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    """A kernel in which nothing ran yet."""
+    started = Kernel(tmp_path)
+    yield started
+    started.close()
+
+
+def parameters_cell(given: Mapping[str, object]) -> str:
+    """A parameters cell that was filled in by hand."""
+    content = json.loads((NOTEBOOKS / "300_install_certificate.ipynb").read_text())
+    cell = next(cell for cell in content["cells"] if cell["id"] == "parameters")
+    return "".join(cell["source"]) + "\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items())
+
+
+def error(sent: list[Message]) -> dict[str, Any]:
+    """The one error that a cell ended with, which a person can read: ours, without a stack trace."""
+    (found,) = [message["content"] for message in sent if message["msg_type"] == "error"]
+    assert "Traceback" not in "".join(found["traceback"])
+    assert not [line for line in found["traceback"] if line.lstrip().startswith("File ")]
+    return dict(found)
+
+
+def shown(sent: list[Message]) -> str:
+    """What a cell showed; it did not fail."""
+    assert not [message for message in sent if message["msg_type"] == "error"], sent
+    return "".join(
+        message["content"]["data"]["text/plain"] for message in sent if message["msg_type"] == "execute_result"
+    )
+
+
+def install(kernel: Kernel, given: Mapping[str, object]) -> list[Message]:
+    """Runs the parameters cell and the bind cell of notebook 300."""
+    shown(kernel.run(parameters_cell(given)))
+    return kernel.run(BIND.format(kind="install"))
+
+
+def test_faults_are_named_all_at_once_and_corrected_in_place(
+    kernel: Kernel, practice: EmbeddedHost, tmp_path: Path
+) -> None:
+    """The message says for each fault what to write; the corrected cells run in the same kernel."""
+    given = values(practice, tmp_path)
+    request(given)
+    said = error(install(kernel, given | {"apply": "yes", "rollback_after_s": 1, "sudo_password": SUDO_PASSWORD}))
+    assert said["ename"] == "UnusableParameters"
+    assert len(said["traceback"]) == 5
+    for line in (
+        "- apply: is no boolean; write true or false",
+        "- rollback_after_s: ",
+        "- sudo_password: is no secret reference",
+    ):
+        assert line in said["evalue"]
+    assert SUDO_PASSWORD not in said["evalue"]
+    assert shown(install(kernel, given)) == ""
+    assert "is ready" in shown(kernel.run("await change.check()"))
+
+
+def test_a_name_that_is_no_parameter_is_refused(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """Data that a person names in an own cell may be a misspelt parameter; deleted, it is no longer in the way."""
+    shown(kernel.run("attempts = 3\nimport os\nfrom pathlib import Path\nfolder = Path()\ndef helper(): pass"))
+    said = error(install(kernel, values(practice, tmp_path)))
+    assert [line for line in said["evalue"].splitlines() if line.startswith("- ")] == [
+        "- attempts: is no parameter; write one of the names in the notebook's parameters cell"
+    ]
+    shown(kernel.run("del attempts"))
+    assert shown(kernel.run(BIND.format(kind="install"))) == ""
+
+
+def test_names_that_were_there_before_the_first_cell_are_nobodys_parameters(tmp_path: Path) -> None:
+    """IPython's own names, those of extensions and of a person's start-up file never stand in the way."""
+    startup = tmp_path / "ipython/profile_default/startup"
+    startup.mkdir(parents=True)
+    (startup / "own.py").write_text("answer = 42\nstate = 'from the start-up file'\n_hidden = 1\n")
+    kernel = Kernel(tmp_path)
+    try:
+        for code in ("1 + 1", "'text'\n", "{'a': 1}", "%pwd", "!true", "import ipywidgets\nipywidgets.Text()"):
+            shown(kernel.run(code))
+        kernel.run("1 / 0")
+        kernel.run(
+            "from runbook_lib.jupyter.bind import given_parameters\nfrom IPython.core.getipython import get_ipython\n"
+            "host = 'h'\nfrom pathlib import Path\nimport json\n"
+            "Path('given').write_text(json.dumps(given_parameters(get_ipython().user_ns, get_ipython().user_ns_hidden)))"
+        )
+        assert json.loads((tmp_path / "given").read_text()) == {"host": "h", "state": "from the start-up file"}
+    finally:
+        kernel.close()
+
+
+@pytest.mark.parametrize("value", [1, 1.5, "text", [1], {"a": 1}, (1,), None, True])
+def test_every_kind_of_plain_data_counts(value: object) -> None:
+    """Whatever YAML can give is taken for a parameter, whatever its name; names with an underscore are not."""
+    assert given_parameters({"misspelt": value, "_": value}, {}) == {"misspelt": value}
+
+
+def test_binding_again_begins_a_new_run(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """The bind cell run twice, once with an edited parameter: the first connection ends, each run has its notebook."""
+    given = values(practice, tmp_path)
+    record = request(given)
+    shown(install(kernel, given | {"ticket": "first"}))
+    shown(kernel.run("await change.check()"))
+    wait_until(lambda: len(practice.practice.connections) == 1)
+    shown(install(kernel, given | {"ticket": "second"}))
+    wait_until(lambda: len(practice.practice.connections) == 1)
+    shown(kernel.run("await change.check()"))
+    tickets = [event["ticket"] for event in read(record) if event["event"] == "run"]
+    assert tickets == ["", "first", "second"]
+    assert len(list((record / "notebooks").iterdir())) == 2
+
+
+def test_binding_again_when_the_server_has_gone(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """A connection that died since does not keep a person from binding again."""
+    given = values(practice, tmp_path)
+    request(given)
+    shown(install(kernel, given))
+    for connection in list(practice.practice.connections):
+        connection.abort()
+    assert error(kernel.run("await change.install()"))["ename"] == "Unreachable"
+    shown(install(kernel, given))
+    assert "is ready" in shown(kernel.run("await change.check()"))
+
+
+def test_cells_out_of_order_leave_the_live_pair_alone(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """Confirm before install is refused in words, and what follows says that the run has ended."""
+    given, before = values(practice, tmp_path), practice.snapshot()
+    record = request(given)
+    shown(install(kernel, given))
+    assert error(kernel.run("await change.confirm()"))["ename"] in {"Refused", "ChecksFailed"}
+    assert "this run has ended: refused" in error(kernel.run("await change.install()"))["evalue"]
+    assert practice.snapshot() == before
+    assert outcome_of(read(record)) is Outcome.REFUSED
+
+
+def test_a_stop_while_it_connects_is_told_in_words(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """A server that accepts and says nothing: Stop is seen at once, and nothing was done."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        shown(kernel.run(parameters_cell(values(practice, tmp_path, ssh_port=silent.getsockname()[1]))))
+        running = kernel.begin(BIND.format(kind="install"))
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            kernel.interrupt()
+            said = error(kernel.until_idle(running))
+    assert (said["ename"], said["evalue"].splitlines()[0]) == ("Refused", "stopped before anything was done")
+
+
+def test_a_secret_is_asked_of_the_person(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """`prompt` asks in the notebook, by the parameter's name, and what was typed is masked from then on."""
+    given = values(practice, tmp_path, sudo_password="prompt")
+    record = request(values(practice, tmp_path))
+    shown(kernel.run(parameters_cell(given)))
+    asked, sent = kernel.run_and_answer(BIND.format(kind="install"), SUDO_PASSWORD)
+    assert asked == "sudo_password: "
+    assert shown(sent) == ""
+    kernel.run(f"print('{SUDO_PASSWORD}')")
+    assert SUDO_PASSWORD not in json.dumps(kernel.seen, default=str)
+    for file in record.rglob("*.*"):
+        assert SUDO_PASSWORD.encode() not in (file.read_bytes() if file.is_file() else b"")
+
+
+@pytest.mark.parametrize("mode", ["auto", "headless"])
+def test_a_secret_nobody_can_type_is_a_fault(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path, mode: str) -> None:
+    """Where nobody answers, `prompt` is refused with what to write instead."""
+    said = error(install(kernel, values(practice, tmp_path, sudo_password="prompt", mode=mode)))
+    assert "needs a person, and this run has none; use env:, file: or keyring:" in said["evalue"]
+
+
+def test_a_place_for_records_that_cannot_be_written(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """Without a record nothing is done, and the message names the place."""
+    (tmp_path / "file").touch()
+    said = error(install(kernel, values(practice, tmp_path, records_dir=str(tmp_path / "file/records"))))
+    assert said["ename"] == "Refused"
+    assert str(tmp_path / "file/records") in said["evalue"]
+    wait_until(lambda: not practice.practice.connections)
