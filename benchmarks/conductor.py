@@ -5,11 +5,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runbook_lib.change import Change, Install, Request, open_change
+from runbook_lib.change import Change, Install, Request, go_on, open_change
 from runbook_lib.parameters import read_yaml
 from runbook_lib.record.archive import open_record
 from runbook_lib.secrets import REGISTRY
-from runbook_lib.session import Kind, prepare
+from runbook_lib.session import prepare
 
 
 async def replace(values: Mapping[str, object], base: Path) -> None:
@@ -18,18 +18,13 @@ async def replace(values: Mapping[str, object], base: Path) -> None:
     Raises:
         RunbookError: A run ended in another way than done.
     """
-    for kind in ("request", "install"):
-        change = await _opened(kind, values, base)
-        try:
-            await _steps(change)
-        finally:
-            await change.close()
-
-
-async def _opened(kind: Kind, values: Mapping[str, object], base: Path) -> Change:
-    prepared = prepare(kind, values, base, None)
-    records = base / prepared.parameters.records_dir
-    return await open_change(prepared, lambda change_id: open_record(records, change_id, REGISTRY.redact))
+    prepared = prepare("request", values, base, None)
+    request = await open_change(prepared, lambda change_id: open_record(prepared.records, change_id, REGISTRY.redact))
+    try:
+        await _steps(request)
+        await _steps(go_on(request))
+    finally:
+        await request.close()
 
 
 async def _steps(change: Change) -> None:

@@ -349,7 +349,14 @@ def _tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
         )
         click.echo(f"{csr.read_text()}\nThe CA is to sign this CSR, {csr}.")
         click.echo("Then: runbook install, with the same parameters and certificate_file, what the CA handed back.")
-    way_back = next((each["way_back"] for each in reversed(last_run(events)) if each["event"] == "plan"), "")
+    way_back = next(
+        (
+            each["way_back"]
+            for each in reversed(last_run(events))
+            if each["event"] == "plan" and each["name"] != "request"
+        ),
+        "",
+    )
     if outcome in {Outcome.ROLLED_BACK, Outcome.UNKNOWN} and way_back and way_back not in said:
         _say(f"by hand the old pair comes back with: {way_back}")
 

@@ -19,7 +19,7 @@ from runbook_lib.server.survey import read_change, read_facts
 from runbook_lib.session import Prepared, Session, open_session
 from runbook_lib.state import Choice, choose_change
 
-__all__ = ["VERSION", "Change", "Install", "Request", "Restore", "new_change_id", "open_change", "open_next"]
+__all__ = ["VERSION", "Change", "Install", "Request", "Restore", "go_on", "new_change_id", "open_change", "open_next"]
 KINDS: dict[str, type[Change]] = {"request": Request, "install": Install, "restore": Restore}
 
 
@@ -88,9 +88,19 @@ async def open_next(prepared: Prepared, open_record: Callable[[str], Record]) ->
     ready = change.own.staged.chain or (prepared.handed_in and change.own.csr)
     if prepared.kind != "request" or not ready:
         return change
-    return Install(
-        replace(prepared, kind="install"), change.session, change.record, change.facts, change.choice, change.change_id
-    )
+    return _installing(change)
+
+
+def go_on(request: Change) -> Install:
+    """The install of what a request staged, a run of its own in the same record, over the same connection and facts."""
+    install = _installing(request)
+    _begin(install.record, install.prepared, install.change_id, install.own.journal_head)
+    return install
+
+
+def _installing(change: Change) -> Install:
+    prepared = replace(change.prepared, kind="install")
+    return Install(prepared, change.session, change.record, change.facts, change.choice, change.change_id)
 
 
 def _choose(prepared: Prepared, facts: Facts) -> Choice:

@@ -2,8 +2,8 @@
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from runbook_lib.errors import CommandFailed, RolledBack, RunbookError, Unsettled
@@ -71,17 +71,22 @@ class Applier:
         results = []
         async with ticking():
             for command in commands:
-                result = await finish(self._heard(step, command))
+                result = await finish(self._heard(step, command, self._journal.write))
                 results.append(result)
                 if result.status:
                     raise CommandFailed(result, server=self._host, step=step)
         return tuple(results)
 
-    async def _heard(self, step: str, command: Command) -> CommandResult:
+    def note(self, event: str, **fields: object) -> None:
+        """Writes an event that is worth having; a full disk here must not stand in the way back."""
+        with suppress(OSError):
+            self._journal.write(event, **fields)
+
+    async def _heard(self, step: str, command: Command, write: Callable[..., object]) -> CommandResult:
         self._last = None
-        self._journal.write("intent", step=step, purpose=command.purpose, script=command.script, undo=command.undo)
+        write("intent", step=step, purpose=command.purpose, script=command.script, undo=command.undo)
         result = self._last = await self.shell.run(command)
-        self._journal.write(
+        write(
             "result", step=step, purpose=command.purpose, status=result.status,
             duration_s=round(result.duration_s, 4), stderr=result.stderr[-2000:],
         )  # fmt: skip
@@ -103,7 +108,7 @@ class Applier:
         lost = ""
         try:
             async with ticking():
-                await finish(self._heard("roll back", command))
+                await finish(self._heard("roll back", command, self.note))
         except asyncio.CancelledError:
             pass  # the guard's answer was heard all the same
         except ShellLost as error:

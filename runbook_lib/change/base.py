@@ -97,7 +97,8 @@ class Change(ABC):
         """
         async with self.step("check"):
             seen, version = await asyncio.gather(self.look(), self._version())
-            self.facts = self.before = replace(self.facts, served=(*self.facts.served, *seen), apstra_version=version)
+            on_server = (each for each in self.facts.served if each.vantage == "server")
+            self.facts = self.before = replace(self.facts, served=(*on_server, *seen), apstra_version=version)
             self.note_certificate("before", self.facts.live)
             self.record.journal.write("facts", **_shown(self.facts), state=self.state)
             checks = (*server.checks(self.facts, self.parameters), *self.own_checks())

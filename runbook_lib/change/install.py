@@ -17,6 +17,7 @@ from runbook_lib.pki.certificates import bundle_pem, order_chain
 from runbook_lib.probe import tls
 from runbook_lib.server.facts import connect_address
 from runbook_lib.server.shell import ShellLost
+from runbook_lib.server.survey import look_again
 from runbook_lib.state import same_files
 from runbook_lib.steps import backup, compare, confirm, folder, install, stage
 from runbook_lib.tables import Table
@@ -114,13 +115,20 @@ class Installing(Staging):
     async def _hold_still(self) -> None:
         """What was judged and planned is still true, now that the lock is ours."""
         planned = stands_on(self.expected(), self.change_id)
-        await self.survey()
+        await self._look_again()
         found = stands_on(self.facts, self.change_id)
         moved = sorted(name for name in planned if planned[name] != found[name])
         if moved:
             raise Refused("the server changed since it was checked", server=self.parameters.host, step="install",
                           why=", ".join(moved) + " changed", todo="run again and look at the new plan")  # fmt: skip
         self.judge("install", self._comparison(self.facts))
+
+    async def _look_again(self) -> None:
+        """Reads what may have changed; everything where nginx did not serve as found, so that its socket was not known."""
+        if self.serves(self.before.live):
+            self.facts = await look_again(self.session.shell, self.parameters, self.facts, self.change_id)
+        else:
+            await self.survey()
 
     async def _measured(self) -> tuple[CommandResult, ...]:
         """Installs while nginx is asked all the time how it is."""
@@ -169,7 +177,7 @@ class Installing(Staging):
             return tables.step_table("confirm", results, checks)
 
     async def _seen(self) -> tuple[Facts, int | None]:
-        await self.survey()
+        await self._look_again()
         views, api = await asyncio.gather(self.look(), self._patient_api())
         return replace(self.facts, served=(*self.facts.served, *views), apstra_version=self.before.apstra_version), api
 
@@ -189,7 +197,7 @@ class Installing(Staging):
                 await self.session.shell.unlock()
             return self.untouched(error, "install") if isinstance(error, CommandFailed) else error
         why = error.what if isinstance(error, RunbookError) else f"stopped: {type(error).__name__}"
-        self.record.journal.write("note", text=f"rolling back: {error}")
+        self.applier.note("note", text=f"rolling back: {error}")
         settled = await self.applier.roll_back(self.folder, why, self.way_back)
         await self._read_on("the rollback", self.session.shell.unlock(), self.survey(), self.leave_head())
         if settled is None:
@@ -202,7 +210,7 @@ class Installing(Staging):
             for each in readings:
                 await each
         except RunbookError as error:
-            self.record.journal.write("note", text=f"the server could not be read after {after}: {error.what}")
+            self.applier.note("note", text=f"the server could not be read after {after}: {error.what}")
         finally:
             for each in readings:
                 each.close()

@@ -126,7 +126,7 @@ class Runner:
     def _start_kernel(self, number: int) -> "Kernel":
         from runbook_lib.jupyter.manager import Kernel  # noqa: PLC0415 - in a thread, while the rest is loading
 
-        return Kernel(Path(self._folder.name) / f"kernel-{number}", self._handoff(number))
+        return Kernel(Path(self._folder.name) / f"kernel-{number}", {HANDOFF: str(self._handoff(number))})
 
     def _handoff(self, number: int) -> Path:
         return Path(self._folder.name) / f"handoff-{number}"

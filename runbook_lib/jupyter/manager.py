@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
-
-from runbook_lib.jupyter.headless import HANDOFF
 
 _ARGUMENTS = ["-m", "runbook_lib.jupyter.kernel", "-f", "{connection_file}", "--HistoryManager.enabled=False"]
 
@@ -22,19 +21,19 @@ class Kernel(AsyncKernelManager):
 
     Args:
         place: A path in a folder of our own, for its Unix sockets: nobody else can connect, and no port can be taken.
-        handoff: The file by which it tells where its record is.
+        environment: Variables that it gets besides this process's own.
     """
 
-    def __init__(self, place: Path, handoff: Path) -> None:
+    def __init__(self, place: Path, environment: Mapping[str, str]) -> None:
         context = zmq.asyncio.Context()
         context.setsockopt(zmq.RECONNECT_IVL, 5)
         super().__init__(context=context, connection_file=f"{place}.json", transport="ipc", ip=str(place))
         self._kernel_spec = KernelSpec(argv=[sys.executable, *_ARGUMENTS], display_name="runbook", language="python")
         self._clients: list[AsyncKernelClient] = []
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
         async def start() -> None:
-            await self.start_kernel(env=environment | {HANDOFF: str(handoff)}, cwd=str(Path.cwd()))
+            await self.start_kernel(env={**ours, **environment}, cwd=str(Path.cwd()))
 
         asyncio.run(start())
 

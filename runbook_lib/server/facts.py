@@ -91,6 +91,15 @@ def containers() -> Fact[tuple[Container, ...]]:
     return Fact(Command("which containers there are", script), process)
 
 
+def container(container_id: str) -> Fact[Container | None]:
+    """One container; None when it is gone."""
+
+    def process(text: str) -> Container | None:
+        return next(map(_container, json.loads(text or "[]")), None)
+
+    return Fact(Command("how the container is", f"docker inspect {shlex.quote(container_id)}"), process)
+
+
 def _container(said: Mapping[str, Any]) -> Container:
     mounts = tuple(
         Mount(str(m.get("Type", "")), str(m["Source"]), str(m["Destination"])) for m in said.get("Mounts") or ()

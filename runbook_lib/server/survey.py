@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from runbook_lib.errors import Refused
@@ -48,7 +49,7 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
     connect = read.connect_address(addresses, parameters.host)
     folders = [read.change_folder(parameters.state_dir, name) for name in wanted]
     probes = [read.served(connect, address) for address in parameters.addresses] if connect else []
-    found = await _read(shell, parameters.host, [*folders, *probes], tolerant=True)
+    found = await _read(shell, parameters.host, [], [*folders, *probes])
     return Facts(
         host=parameters.host,
         hostname=identity.hostname,
@@ -74,6 +75,37 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
     )
 
 
+async def look_again(shell: RootShell, parameters: Parameters, facts: Facts, change_id: str) -> Facts:
+    """What a swap stands on and what it changes, read anew in one round trip; the rest is kept as it was found.
+
+    Args:
+        shell: The root shell.
+        parameters: Where to look.
+        facts: What was read before.
+        change_id: The change that is being applied.
+
+    Raises:
+        Refused: Something that must be readable is not.
+    """
+    connect = read.connect_address(facts.listening, parameters.host)
+    files, live, change, container, *served = await _read(
+        shell,
+        parameters.host,
+        [
+            read.folder_listing(parameters.conf_dir),
+            read.pair(parameters.conf_dir),
+            read.change_folder(parameters.state_dir, change_id),
+        ],
+        [
+            read.container(facts.container.container_id if facts.container else ""),
+            *(read.served(connect, address) for address in parameters.addresses),
+        ],
+    )
+    now = dt.datetime.now(dt.UTC)
+    again = replace(facts, container=container, conf_files=files, live=live, served=tuple(served), now=now)
+    return again.with_change(change)
+
+
 async def _listening(shell: RootShell, host: str, sockets: Sequence[tuple[str, str]], pid: int) -> tuple[str, ...]:
     """The addresses that nginx itself listens on where its sockets can be told apart, else all on that port."""
     if len(sockets) > 1 and pid:
@@ -84,12 +116,14 @@ async def _listening(shell: RootShell, host: str, sockets: Sequence[tuple[str, s
     return tuple(address for address, _ in sockets)
 
 
-async def _read(shell: RootShell, host: str, facts: Sequence[read.Fact[Any]], *, tolerant: bool = False) -> list[Any]:
-    results = await shell.run_all([fact.command for fact in facts])
-    return [
-        fact.process(result.stdout if tolerant else _said(result, host))
-        for fact, result in zip(facts, results, strict=True)
-    ]
+async def _read(
+    shell: RootShell, host: str, facts: Sequence[read.Fact[Any]], tolerant: Sequence[read.Fact[Any]] = ()
+) -> list[Any]:
+    """Facts in one round trip; those of `tolerant` make something of a command that failed, too."""
+    results = await shell.run_all([fact.command for fact in (*facts, *tolerant)])
+    strict = [fact.process(_said(result, host)) for fact, result in zip(facts, results, strict=False)]
+    rest = zip(tolerant, results[len(facts) :], strict=True)
+    return [*strict, *(fact.process(result.stdout) for fact, result in rest)]
 
 
 def _said(result: CommandResult, host: str) -> str:

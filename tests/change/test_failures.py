@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -69,6 +70,15 @@ def port_taken_after_a_stop(operator: Operator, until: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def stranger(port: int) -> Iterator[None]:
+    """Another program that listens on nginx's port at another address of the same machine."""
+    with socket.socket() as listener:
+        listener.bind((f"127.{os.getpid() % 200 + 20}.0.1", port))
+        listener.listen()
+        yield
 
 
 async def test_nginx_crash_loops_after_the_restart(operator: Operator) -> None:
@@ -235,7 +245,8 @@ async def test_a_start_that_is_broken_as_found(operator: Operator) -> None:
     assert contents(operator) == before
     assert not operator.state_dir.exists()
 
-    _, install = await operator.replace(signer="self-signed", accept_broken_start=True)
+    with stranger(operator.given["https_port"]):
+        _, install = await operator.replace(signer="self-signed", accept_broken_start=True)
     assert BROKEN in install.tables["plan"].title
     folder = operator.of(install.change_id)
     assert server.served() == (folder / "nginx.crt").read_text()

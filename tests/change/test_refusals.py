@@ -222,7 +222,7 @@ async def test_the_record_of_another_run(operator: Operator) -> None:
     """A run that goes on with a change whose record is being written is refused, and has a record of its own that says so."""
     waiting = await operator.wait()
     going_on = await operator.begin("install")
-    second = await operator.run("request")
+    second = await operator.run("request", change_id=waiting.change_id)
     assert second.outcome is Outcome.REFUSED
     assert second.change_id != waiting.change_id
     assert "another run writes" in second.said
