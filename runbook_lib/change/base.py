@@ -162,17 +162,26 @@ class Change(ABC):
         """
         if not commands:
             return ()
+        results = await self.locked(name, commands)
+        await self.leave_head()
+        await self.refresh()
+        return results
+
+    async def locked(self, name: str, commands: Sequence[Command]) -> tuple[CommandResult, ...]:
+        """Runs commands under the lock of conf_dir.
+
+        Raises:
+            Locked: Another run is applying.
+            Refused: A command failed; the live pair is untouched.
+        """
         await self.lock()
         try:
-            results = await self.applier.run(name, commands)
+            return await self.applier.run(name, commands)
         except CommandFailed as error:
             raise self.untouched(error, name) from error
         finally:
             with suppress(ShellLost):
                 await self.session.shell.unlock()
-        await self.leave_head()
-        await self.refresh()
-        return results
 
     async def lock(self) -> None:
         """Takes the lock of conf_dir.

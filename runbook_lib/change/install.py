@@ -126,7 +126,9 @@ class Installing(Staging):
     async def _look_again(self) -> None:
         """Reads what may have changed; everything where nginx did not serve as found, so that its socket was not known."""
         if self.serves(self.before.live):
-            self.facts = await look_again(self.session.shell, self.parameters, self.facts, self.change_id)
+            self.facts = await look_again(
+                self.session.shell, self.parameters, self.facts, self.change_id, container=not self._armed
+            )
         else:
             await self.survey()
 
@@ -171,9 +173,9 @@ class Installing(Staging):
                 results = await self.applier.run("confirm", confirm.plan(self.parameters, self.change_id))
             except BaseException as error:
                 raise await self._back_from(error) from error
-            self.facts = seen
+            self.facts = seen.with_change(replace(seen.change(self.change_id), decided="confirmed"))
             self.note_certificate("after", self.facts.live)
-            await self._read_on("confirm", self.refresh(), self.leave_head())
+            await self._read_on("confirm", self.leave_head())
             return tables.step_table("confirm", results, checks)
 
     async def _seen(self) -> tuple[Facts, int | None]:

@@ -106,7 +106,10 @@ class Request(Staging):
                 return self.planned_table("sign")
             if self.own.staged.chain:
                 return tables.certificates_table("staged before", {"staged": self.own.staged.chain[0]})
-            results = await self.apply("sign", self._signing())
+            signing = self._signing()
+            results = (
+                await self.locked("sign", signing) if signing else ()
+            )  # they print the certificate and leave nothing
             request = self.parameters.request()
             data = (
                 results[-1].stdout.encode()

@@ -158,7 +158,7 @@ def pair(folder: str) -> Fact[Pair]:
 def _pair_lines(folder: str) -> str:
     """Hashes and certificate of a pair; nothing where neither file is there."""
     certificate, key = f"{folder}nginx.crt", f"{folder}nginx.key"
-    said = f"say sum:{certificate} sha256sum {certificate}; say sum:{key} sha256sum {key}; say {certificate} head -c 262144 {certificate}"
+    said = f"say sums:{folder} sha256sum {certificate} {key}; say {certificate} head -c 262144 {certificate}"
     return f"if [ -f {certificate} ] || [ -f {key} ]; then {said}; fi"
 
 
@@ -174,9 +174,11 @@ def _pair(said: Mapping[str, bytes], folder: str) -> Pair:
     digest = ""
     with contextlib.suppress(ValueError):
         digest = spki_sha256(said.get(f"public:{key}", b"").decode())
+    rows = (line.split("  ", 1) for line in said.get(f"sums:{folder}", b"").decode().splitlines())
+    sums = {name: sha256 for sha256, name in rows}
     return Pair(
-        certificate_sha256=said.get(f"sum:{certificate}", b"")[:64].decode(),
-        key_sha256=said.get(f"sum:{key}", b"")[:64].decode(),
+        certificate_sha256=sums.get(certificate, ""),
+        key_sha256=sums.get(key, ""),
         chain=chain,
         key_spki_sha256=digest,
     )

@@ -75,7 +75,9 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
     )
 
 
-async def look_again(shell: RootShell, parameters: Parameters, facts: Facts, change_id: str) -> Facts:
+async def look_again(
+    shell: RootShell, parameters: Parameters, facts: Facts, change_id: str, *, container: bool
+) -> Facts:
     """What a swap stands on and what it changes, read anew in one round trip; the rest is kept as it was found.
 
     Args:
@@ -83,12 +85,14 @@ async def look_again(shell: RootShell, parameters: Parameters, facts: Facts, cha
         parameters: Where to look.
         facts: What was read before.
         change_id: The change that is being applied.
+        container: Whether the container is looked at, too; after the swap the guard has done that.
 
     Raises:
         Refused: Something that must be readable is not.
     """
     connect = read.connect_address(facts.listening, parameters.host)
-    files, live, change, container, *served = await _read(
+    known = facts.container
+    files, live, change, *rest = await _read(
         shell,
         parameters.host,
         [
@@ -97,12 +101,14 @@ async def look_again(shell: RootShell, parameters: Parameters, facts: Facts, cha
             read.change_folder(parameters.state_dir, change_id),
         ],
         [
-            read.container(facts.container.container_id if facts.container else ""),
             *(read.served(connect, address) for address in parameters.addresses),
+            *([read.container(known.container_id)] if known and container else []),
         ],
     )
+    served = tuple(rest[: len(parameters.addresses)])
     now = dt.datetime.now(dt.UTC)
-    again = replace(facts, container=container, conf_files=files, live=live, served=tuple(served), now=now)
+    found = rest[-1] if known and container else known
+    again = replace(facts, container=found, conf_files=files, live=live, served=served, now=now)
     return again.with_change(change)
 
 
