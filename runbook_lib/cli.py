@@ -36,6 +36,7 @@ Exit status:
   5  rolled-back: the old pair is serving
   6  unknown: a person must look
 """
+_NOT_FOR_TRUST = {"ssh_password", "sudo_password"}  # nobody is asked for what is not used
 _CONSTANTS = {"True": True, "False": False, "None": None}
 
 
@@ -232,6 +233,7 @@ def trust(host: str | None, **given: Any) -> None:  # noqa: ANN401
     from runbook_lib.server.pinning import pin, show_key  # noqa: PLC0415
 
     values = _values(given["files"], given["inline"], given["pairs"]) | ({"host": host} if host else {})
+    values = {name: value for name, value in values.items() if name not in _NOT_FOR_TRUST}
 
     def pinning() -> tuple[Outcome, None]:
         from runbook_lib.session import prepare  # noqa: PLC0415

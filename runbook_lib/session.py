@@ -74,7 +74,7 @@ def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[
         base=base,
         login=gathered.login(),
         sudo_password=gathered.secret("sudo_password", parameters.sudo_password),
-        signer=gathered.signer(),
+        signer=gathered.signer(needed=kind == "request"),
         handed_in=gathered.certificates("certificate_file", parameters.certificate_file, absent_is_fine=True),
         trust=gathered.certificates("ca_file", parameters.ca_file),
     )
@@ -121,7 +121,8 @@ class _Gathered:
             bastion_passwords={host: value for host, value in bastions.items() if value is not None},
         )  # fmt: skip
 
-    def signer(self) -> Signer:
+    def signer(self, *, needed: bool) -> Signer:
+        """The signer; where none is asked for anything, one that needs no key and no secret."""
         given = self.parameters
         file = self.path(given.certificate_file) if given.certificate_file else None
 
@@ -129,6 +130,8 @@ class _Gathered:
             return self.secret(f"signer_options.{option}", reference) or ""
 
         try:
+            if not needed:
+                return make_signer("manual", {}, file, value_of, self.base)
             return make_signer(given.signer, given.signer_options, file, value_of, self.base)
         except UnusableParameters as error:
             self.faults += error.faults

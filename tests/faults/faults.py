@@ -14,7 +14,7 @@ from subprocess import Popen
 from tests.realserver.host import CONF_DIR, HERE, RealHost
 
 KEEP = "/run/lab"
-FULL = "fallocate -l $(df --output=avail -B1 {0} | tail -1) {1}/filler; dd if=/dev/zero bs=4k >>{1}/filler 2>/dev/null; true"
+FULL = "dd if=/dev/zero of={}/filler bs=4k count=20000 2>/dev/null; true"  # more than the small file systems hold
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def wake_client(scene: Scene) -> None:
 def small_disks(host: RealHost) -> None:
     """conf_dir and state_dir come to lie on small file systems of their own."""
     host.run(
-        f"mkdir -p {KEEP}/small /var/lib/apstra-runbook && chmod 700 /var/lib/apstra-runbook && mountpoint -q {CONF_DIR} || {{"
-        f"mount -t tmpfs -o size=1m,mode=755 tmpfs {KEEP}/small && mkdir {KEEP}/small/conf && cp -a {CONF_DIR}/. {KEEP}/small/conf/ &&"
+        f"mkdir -p {KEEP}/small /var/lib/apstra-runbook && chmod 700 /var/lib/apstra-runbook && mountpoint -q {CONF_DIR} || {{ "
+        f"mount -t tmpfs -o size=48m,mode=755 tmpfs {KEEP}/small && mkdir {KEEP}/small/conf && cp -a {CONF_DIR}/. {KEEP}/small/conf/ &&"
         f"mount --bind {KEEP}/small/conf {CONF_DIR} && mount -t tmpfs -o size=64m,mode=700 tmpfs /var/lib/apstra-runbook &&"
         "docker restart aos_nginx_1; }",
         timeout_s=60,
@@ -135,11 +135,11 @@ FAULTS = (
     Fault("root shell killed", on_server(SHELLS)),
     Fault("sudo ticket lost", on_server("rm -rf /run/sudo/ts/*"), points=("install", "confirm")),
     Fault(
-        "disk full in state_dir", on_server(FULL.format("/var/lib/apstra-runbook", "/var/lib/apstra-runbook")), large_disks,
+        "disk full in state_dir", on_server(FULL.format("/var/lib/apstra-runbook")), large_disks,
         WINDOW_S + 3, before=small_disks,
     ),
     Fault(
-        "disk full in conf_dir", on_server(FULL.format(CONF_DIR, f"{KEEP}/small")), large_disks, WINDOW_S + 3,
+        "disk full in conf_dir", on_server(FULL.format(f"{KEEP}/small")), large_disks, WINDOW_S + 3,
         points=("install", "confirm"), before=small_disks,
     ),
     Fault(

@@ -23,7 +23,7 @@ from runbook_lib.secrets import redact
 from runbook_lib.session import prepare
 from tests.faults.client import Order
 from tests.faults.prober import Prober, leaf_sha256
-from tests.servers import FileState, ServerUnderTest
+from tests.servers import FileState, ServerUnderTest, wait_until
 
 PAIR = ("nginx.crt", "nginx.key")
 CLIENT_LIMIT_S = 150
@@ -152,6 +152,7 @@ def attempt(server: ServerUnderTest, trial: Trial, window_s: int) -> Row:
 def _attempt(server: ServerUnderTest, trial: Trial, window_s: int, base: Path) -> Row:
     server.reset()
     trial.before()
+    wait_until(lambda: bool(server.served()))
     given = server.parameters
     old, before = leaf_sha256(server.served()), server.snapshot()
     broken = not _matches(server)
@@ -171,9 +172,10 @@ def _attempt(server: ServerUnderTest, trial: Trial, window_s: int, base: Path) -
         ender.start()
         client.end()
         ender.join()
-        faults = list(_settled(server, folder))
+        faults = list(_settled(server, _change_folder(server)))
         time.sleep(5 * 0.02)
     served, silence = prober.seen, prober.longest_silence_s()
+    folder = _change_folder(server)
     new = _new_leaf(server, folder)
     names = {old: "old", new: "new"}
     record = next((base / "records").iterdir())

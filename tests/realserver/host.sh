@@ -151,6 +151,7 @@ wait_for_port() {
 
 # host.py calls this between two tests: whatever a test left running ends, logs of logins are forgotten.
 quiet() {
+  for path in /var/lib/apstra-runbook "$conf" "$own/small"; do umount "$path" 2>/dev/null || true; done
   rm -rf /var/lib/apstra-runbook /var/lib/sudo/lectured /run/sudo/ts /run/faillock
   find /tmp -mindepth 1 -delete
   keep=" $(cat "$own/keep") $$ "
