@@ -42,8 +42,9 @@ async def run(server: ServerUnderTest, command: str, stdin: str = "") -> Ended:
     """One command on a connection of its own, its standard input closed after `stdin`."""
     async with connected(server) as connection:
         process = await connection.create_process(command)
-        process.stdin.write(stdin)
-        process.stdin.write_eof()
+        with contextlib.suppress(BrokenPipeError):  # a command may end before it has been given anything
+            process.stdin.write(stdin)
+            process.stdin.write_eof()
         stdout, stderr = await process.communicate()
         return Ended(stdout or "", stderr or "", process.returncode)
 

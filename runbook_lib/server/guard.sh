@@ -140,7 +140,14 @@ timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer a
     [ -z "$shell" ] || [ "$(cut -d ' ' -f 22 "/proc/$shell/stat")" != "$started" ] || kill -KILL "$shell"
     flock 9
   fi
-  roll_back "no confirm within $1 s"
+  while :; do # again where the pair could not be put back, or what was decided not be written down: a full disk is not for ever
+    (roll_back "no confirm within $1 s")
+    [ "$?" -eq 7 ] || [ ! -e "$here/decided" ] || break
+    exec 9<&-
+    sleep 3
+    exec 9<"$conf_dir"
+    flock 9
+  done
 }
 
 swap() {

@@ -44,26 +44,25 @@ def assert_way_back_is_told(change: Change, error: RunbookError) -> None:
 
 
 @contextlib.contextmanager
-def port_taken_after_a_stop(operator: Operator, until: Path) -> Iterator[None]:
-    """Another program takes nginx's port as soon as nginx lets it go, and frees it when a file appears."""
-    place = (operator.given["host"], operator.given["https_port"])
+def listening(place: tuple[str, int], until: Path) -> Iterator[None]:
+    """Another program listens at an address as soon as it is free, says nothing, and ends when a file appears."""
     ended = threading.Event()
 
-    def steal() -> None:
-        with socket.socket() as thief:
-            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            thief.settimeout(0.02)
+    def listen() -> None:
+        with socket.socket() as stranger:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            stranger.settimeout(0.02)
             while not ended.is_set():
                 with contextlib.suppress(OSError):
-                    thief.bind(place)
+                    stranger.bind(place)
                     break
                 time.sleep(0.001)
-            thief.listen()
+            stranger.listen()
             while not (ended.is_set() or until.exists()):
                 with contextlib.suppress(OSError):
-                    thief.accept()[0].close()
+                    stranger.accept()[0].close()
 
-    thread = threading.Thread(target=steal)
+    thread = threading.Thread(target=listen)
     thread.start()
     try:
         yield
@@ -72,22 +71,15 @@ def port_taken_after_a_stop(operator: Operator, until: Path) -> Iterator[None]:
         thread.join()
 
 
-@contextlib.contextmanager
-def stranger(port: int) -> Iterator[None]:
-    """Another program that listens on nginx's port at another address of the same machine."""
-    with socket.socket() as listener:
-        listener.bind((f"127.{os.getpid() % 200 + 20}.0.1", port))
-        listener.listen()
-        yield
-
-
 async def test_nginx_crash_loops_after_the_restart(operator: Operator) -> None:
     """docker says that all is well; the look at the container does not: the old pair comes back and serves."""
     first, before = operator.server.served(), contents(operator)
     change = await ready(operator)
     try:
         with (
-            port_taken_after_a_stop(operator, operator.of(change.change_id) / "decided"),
+            listening(
+                (change.parameters.host, change.parameters.https_port), operator.of(change.change_id) / "decided"
+            ),
             pytest.raises(RolledBack) as caught,
         ):
             await change.install()
@@ -245,7 +237,8 @@ async def test_a_start_that_is_broken_as_found(operator: Operator) -> None:
     assert contents(operator) == before
     assert not operator.state_dir.exists()
 
-    with stranger(operator.given["https_port"]):
+    another = (f"127.{os.getpid() % 200 + 20}.0.1", operator.given["https_port"])
+    with listening(another, operator.folder / "never"):
         _, install = await operator.replace(signer="self-signed", accept_broken_start=True)
     assert BROKEN in install.tables["plan"].title
     folder = operator.of(install.change_id)
