@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
-from tests.realserver.host import CONF_DIR, HERE, RealHost
+from tests.realserver.host import CONF_DIR, INSIDE, RealHost
 
 KEEP = "/run/lab"
 FULL = "dd if=/dev/zero of={}/filler bs=4k count=20000 2>/dev/null; true"  # more than the small file systems hold
@@ -166,7 +166,7 @@ FAULTS = (
         WINDOW_S + 3, points=("install:4:after", "install:5", "install:6", "install:7:before"),
     ),
     Fault(
-        "container gone", on_server("docker rm -f aos_nginx_1"), on_server(f"{HERE / 'host.sh'} - containers"), WINDOW_S + 3, points=ARMED,
+        "container gone", on_server("docker rm -f aos_nginx_1"), on_server(f"{INSIDE} - containers"), WINDOW_S + 3, points=ARMED,
     ),
     Fault("pair changed by somebody else", on_server(OTHER_PAIR), points=TO_THE_SWAP, foreign=True),
     Fault(

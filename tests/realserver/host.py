@@ -9,7 +9,6 @@ import contextlib
 import os
 import secrets
 import selectors
-import shlex
 import shutil
 import socket
 import subprocess
@@ -34,6 +33,7 @@ NEEDED = {
     "/usr/bin/openssl": "openssl",
     "/usr/bin/nsenter": "util-linux",
 }
+INSIDE = "/run/lab/given/host.sh"  # the checkout itself may lie where a server has a folder of its own, such as /tmp
 LIFETIME_S = 3600
 CONF_DIR = "/etc/aos/nginx.conf.d"
 STATE_DIR = "/var/lib/apstra-runbook"
@@ -170,14 +170,14 @@ class RealHost:
 
     def reset(self) -> None:
         """End what tests left running, take back the first pair, forget `state_dir` and failed logins."""
-        self._checked(f"{shlex.quote(str(HERE / 'host.sh'))} - quiet")
+        self._checked(f"{INSIDE} - quiet")
         if self.options.role == "bastion":
             return
         changed = self.snapshot() != snapshot(self.path("/run/lab/first/nginx.conf.d"))
         if changed:
             self._checked("find /etc/aos -mindepth 1 -delete; cp -a /run/lab/first/. /etc/aos/")
         if changed or self._containers() != self._running:
-            self._checked(f"{shlex.quote(str(HERE / 'host.sh'))} - containers", timeout_s=60)
+            self._checked(f"{INSIDE} - containers", timeout_s=60)
             self._running = self._containers()
 
     def close(self) -> None:
@@ -216,6 +216,7 @@ def _image() -> Path:
 
 
 def _fill(folder: Path, *, image: bool) -> None:
+    shutil.copy(HERE / "host.sh", folder)
     key = folder / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", key], check=True)
     key.with_suffix(".pub").rename(folder / "authorized_key")
