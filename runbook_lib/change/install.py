@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import time
+from abc import abstractmethod
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -33,9 +34,9 @@ class Installing(Staging):
     _armed = False
     _outage_ms: float | None = None
 
+    @abstractmethod
     def staging(self) -> tuple[Command, ...]:
         """The commands that stage the pair; empty when it is staged."""
-        raise NotImplementedError
 
     def commands(self) -> tuple[PlannedCommand, ...]:
         """Stage where needed, then guard, swap, test, activate, look; the confirm comes last."""
