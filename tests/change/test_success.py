@@ -158,7 +158,7 @@ async def test_restore_brings_recorded_pairs_back(operator: Operator) -> None:
 
     again = await operator.run("restore")
     assert again.outcome is Outcome.NOTHING_TO_DO
-    assert f"already the before pair of change {install.change_id}" in repr(again.tables["install"])
+    assert f"already the before pair of change {install.change_id}" in " ".join(repr(again.tables["install"]).split())
     forward = await operator.run("restore", change_id=install.change_id, pair="installed")
     assert forward.outcome is Outcome.DONE, forward.said
     assert operator.server.served() == new
