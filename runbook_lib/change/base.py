@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import rfc8785
 
@@ -56,9 +56,11 @@ class Change(ABC):
         outcome: How the run ended; None while it goes on.
         idle: Why there is nothing to do, or empty.
         approvable: Whether `approved_plan` speaks of this kind of run; a request touches only state_dir.
+        order: The steps of this kind of run; each stands on those before it.
     """
 
     approvable = False
+    order: ClassVar[tuple[str, ...]]
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that a run stands on
         self, prepared: Prepared, session: Session, record: Record, facts: Facts, choice: Choice, change_id: str
@@ -72,6 +74,7 @@ class Change(ABC):
         self.folder = folder_of(self.parameters, change_id)
         self.applier = Applier(session.shell, record.journal, self.parameters.host)
         self._planned: Plan | None = None
+        self._passed: set[str] = set()
         self._closed = False
 
     @property
@@ -287,7 +290,7 @@ class Change(ABC):
 
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[None]:
-        """Whatever ends a step ends the run, and the record says how."""
+        """Whatever ends a step ends the run, and the record says how; a step whose forerunners have not run is refused."""
         if self.outcome is not None:
             raise Refused(
                 f"this run has ended: {self.outcome}",
@@ -295,6 +298,7 @@ class Change(ABC):
                 step=name,
                 todo="run the notebook again from its top",
             )
+        self._need(self.order[: self.order.index(name)], name)
         try:
             yield
         except ShellLost as error:
@@ -316,6 +320,17 @@ class Change(ABC):
                 "run again; if it happens again, report it with the record",
             )
             raise
+        self._passed.add(name)
+
+    def _need(self, steps: Sequence[str], name: str) -> None:
+        """Refuses what stands on steps that have not run; the run goes on, so that their cells can be run now."""
+        if missing := [each for each in steps if each not in self._passed]:
+            raise Refused(
+                f"{name} stands on steps that have not run: {', '.join(missing)}",
+                server=self.parameters.host,
+                step=name,
+                todo="run their cells first, from the top down",
+            )
 
     def end(self, outcome: Outcome, what: str = "", todo: str = "") -> None:
         """Says once how the run ended."""
@@ -324,8 +339,14 @@ class Change(ABC):
             self.record.journal.write("end", outcome=outcome, what=what, todo=todo)
 
     def summary(self) -> Table:
-        """The fields for the ticket; ends the run when nothing ended it before."""
+        """The fields for the ticket; ends the run when nothing ended it before.
+
+        Raises:
+            Refused: Steps that are to be applied have not run.
+        """
         if self.outcome is None:
+            if self.applies:
+                self._need(self.order, "summary")
             self.end(
                 Outcome.NOTHING_TO_DO if self.idle else self.closing() if self.parameters.apply else Outcome.PLANNED
             )

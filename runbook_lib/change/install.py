@@ -31,6 +31,7 @@ class Installing(Staging):
     """Puts a staged pair in place with the guard armed, and confirms it or lets the old pair come back."""
 
     approvable = True
+    order = ("check", "plan", "compare", "install", "confirm")
     _armed = False
     _outage_ms: float | None = None
 

@@ -14,6 +14,8 @@ from runbook_lib.tables import Table
 class Request(Staging):
     """Makes key and CSR on the server and hands the CSR to the signer."""
 
+    order = ("check", "plan", "back up", "make key", "make CSR", "sign")
+
     def own_checks(self) -> tuple[Check, ...]:
         """Whether what is asked for is what the open change asks for, and whether that change can still go on."""
         if not self.own.files:

@@ -7,7 +7,6 @@ at the messages that leave the kernel. Every message is redacted before it is se
 import contextlib
 import datetime as dt
 import json
-import os
 import re
 import sys
 import threading
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
+
+from runbook_lib.record.archive import write_whole
 
 INTERVAL_S = 0.25
 INJECTED = "# Parameters"
@@ -336,19 +337,3 @@ def _filled(cell: Json, ran: Ran) -> Json:
         "outputs": outputs,
         "metadata": {**cell["metadata"], "runbook": times},
     }
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """The whole file or the one before it, readable by its owner alone."""
-    aside = path.with_name(f".{path.name}.new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        aside.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise

@@ -1,5 +1,6 @@
 """The archive: one folder a change, closed to others, and what can be said of all of them."""
 
+import contextlib
 import datetime as dt
 import os
 import re
@@ -28,7 +29,7 @@ class Record:
         for number in range(1, 1000):
             path = self.folder / "files" / (name if number == 1 else f"{stem}-{number}{suffix}")
             if not path.exists():
-                _write_whole(path, data)
+                write_whole(path, data)
                 self.journal.write("file", name=path.name, bytes=len(data))
                 return path
             if path.read_bytes() == data:
@@ -41,15 +42,24 @@ class Record:
         return self.folder / "notebooks" / f"{started:%Y%m%dT%H%M%SZ}-{name}.ipynb"
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """The whole file or none of it, readable by its owner alone."""
+def write_whole(path: Path, data: bytes) -> None:
+    """The whole file or the one before it, readable by its owner alone.
+
+    Raises:
+        OSError: It cannot be written; nothing is left over.
+    """
     aside = path.with_name(f".{path.name}.new")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    aside.rename(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        aside.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
 
 
 def open_record(records_dir: Path, change_id: str, redact: Callable[[str], str]) -> Record:

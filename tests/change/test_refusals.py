@@ -24,6 +24,7 @@ from runbook_lib.errors import (
     UnusableParameters,
 )
 from runbook_lib.models import Outcome
+from runbook_lib.record.journal import outcome_of, read
 from tests.change.operator import ISSUING, NAME, Kind, Operator, certify, pem
 from tests.pki.authority import authority, ec_key, rsa_key
 
@@ -316,3 +317,40 @@ async def test_a_signer_that_says_no(operator: Operator) -> None:
     finally:
         await change.close()
     assert (await operator.run("request")).outcome is Outcome.WAITING
+
+
+@pytest.mark.parametrize("skipped", [("check",), ("plan",), ("compare",), ("check", "plan")])
+async def test_a_step_whose_forerunners_were_skipped(operator: Operator, skipped: tuple[str, ...]) -> None:
+    """Who leaves cells out, the plan with its approval among them, is told which; nothing is touched, and the run goes on."""
+    await operator.run("request", **operator.server.signing)
+    with untouched(operator):
+        change = await operator.begin("install", approved_plan="0" * 64 if "plan" in skipped else "")
+        try:
+            for step in ("check", "plan", "compare"):
+                if step not in skipped:
+                    with contextlib.suppress(Refused):
+                        await getattr(change, step)()
+            for step in ("install", "confirm"):
+                with pytest.raises(Refused, match=f"{step} stands on steps that have not run: {skipped[0]}"):
+                    await getattr(change, step)()
+            assert change.outcome is None
+        finally:
+            await change.close()
+
+
+async def test_a_summary_before_the_end_says_nothing_of_done(operator: Operator) -> None:
+    """A summary whose install was left out is refused and leaves the record without an outcome; the run can go on."""
+    await operator.run("request", **operator.server.signing)
+    change = await operator.begin("install")
+    try:
+        for step in ("check", "plan", "compare"):
+            await getattr(change, step)()
+        with pytest.raises(Refused, match="summary stands on steps that have not run: install, confirm"):
+            change.summary()
+        assert outcome_of(read(change.record.folder)) is not Outcome.DONE
+        await change.install()
+        await change.confirm()
+        change.summary()
+        assert change.outcome is Outcome.DONE
+    finally:
+        await change.close()

@@ -19,8 +19,8 @@ private_tree() {
   mkdir -p "$own/given" /run/sshd /run/lock
   mount --bind "$folder" "$own/given"
   for path in etc home var root; do
-    mkdir -p "$own/upper/$path" "$own/work/$path"
-    mount -t overlay "lab-$path" -o "lowerdir=/$path,upperdir=$own/upper/$path,workdir=$own/work/$path" "/$path"
+    mkdir -p "$own/upper/$path" "$own/scratch/$path"
+    mount -t overlay "lab-$path" -o "lowerdir=/$path,upperdir=$own/upper/$path,workdir=$own/scratch/$path" "/$path"
   done
   mount -t tmpfs -o mode=1777 tmpfs /tmp
   # A docker client of another version may come first in PATH.
