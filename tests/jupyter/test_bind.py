@@ -134,6 +134,8 @@ def test_binding_again_when_the_server_has_gone(kernel: Kernel, practice: Embedd
     given = values(practice, tmp_path)
     request(given)
     shown(install(kernel, given))
+    for step in ("check", "plan", "compare"):
+        shown(kernel.run(f"await change.{step}()"))
     for connection in list(practice.practice.connections):
         connection.abort()
     assert error(kernel.run("await change.install()"))["ename"] == "Unreachable"
@@ -142,14 +144,17 @@ def test_binding_again_when_the_server_has_gone(kernel: Kernel, practice: Embedd
 
 
 def test_cells_out_of_order_leave_the_live_pair_alone(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
-    """Confirm before install is refused in words, and what follows says that the run has ended."""
+    """A cell before its turn is refused with the cells that are missing; nothing is touched, and the record does not say done."""
     given, before = values(practice, tmp_path), practice.snapshot()
     record = request(given)
     shown(install(kernel, given))
-    assert error(kernel.run("await change.confirm()"))["ename"] in {"Refused", "ChecksFailed"}
-    assert "this run has ended: refused" in error(kernel.run("await change.install()"))["evalue"]
+    for step in ("confirm", "install"):
+        said = error(kernel.run(f"await change.{step}()"))
+        assert said["ename"] == "Refused"
+        assert f"{step} stands on steps that have not run: check, plan, compare" in said["evalue"]
+    assert "summary stands on steps" in error(kernel.run("change.summary()"))["evalue"]
     assert practice.snapshot() == before
-    assert outcome_of(read(record)) is Outcome.REFUSED
+    assert outcome_of(read(record)) is not Outcome.DONE
 
 
 def test_a_stop_while_it_connects_is_told_in_words(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
