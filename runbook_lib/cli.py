@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from runbook_lib.errors import RunbookError, UnusableParameters
-from runbook_lib.models import Fault, Outcome
+from runbook_lib.models import Fault, Outcome, Verdict
 from runbook_lib.parameters import project_folder, read_yaml, validate
 from runbook_lib.secrets import redact
-from runbook_lib.tables import milliseconds, plain
+from runbook_lib.tables import plain, summary_table
 
 if TYPE_CHECKING:
     from runbook_lib.change import Change
@@ -30,13 +30,14 @@ _EXIT_STATUS = """\b
 Exit status:
   0  done, nothing-to-do, planned
   1  failed unexpectedly
-  2  unusable parameters; nothing was contacted
+  2  unusable parameters; nothing was changed
   3  refused: the live pair is untouched
   4  waiting for the CA
   5  rolled-back: the old pair is serving
   6  unknown: a person must look
 """
 _NOT_FOR_TRUST = {"ssh_password", "sudo_password"}  # nobody is asked for what is not used
+_SHOWN = {"run", "intent", "result", "checks", "plan", "compare", "probe"}
 _CONSTANTS = {"True": True, "False": False, "None": None}
 
 
@@ -322,6 +323,7 @@ async def _planned(change: "Change") -> tuple[Outcome, Path]:
 def _run(values: Mapping[str, object], *kinds: str) -> tuple[Outcome, Path | None]:
     """Runs notebooks headless, the next one only when the one before is done, and shows their events as they happen."""
     from runbook_lib.jupyter.headless import Runner  # noqa: PLC0415
+    from runbook_lib.record.summary import fields  # noqa: PLC0415
 
     folder = _base() / "notebooks"
     with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], _show) as runner:
@@ -334,6 +336,7 @@ def _run(values: Mapping[str, object], *kinds: str) -> tuple[Outcome, Path | Non
                 break
             chosen["change_id"] = result.record.name
     if result.record:
+        click.echo(f"{summary_table(fields(result.record))!r}")
         _tell_what_now(result.outcome, result.record, result.error)
     return result.outcome, result.record
 
@@ -364,27 +367,16 @@ def _tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
 
 
 def _show(event: "Event") -> None:
-    """One line of progress on standard error for an event that a person waits for."""
-    match event["event"]:
-        case "run":
-            click.echo(f"{event['notebook']} on {event['host']}, change {event['change_id']}", err=True)
-        case "intent":
-            click.echo(f"  {event['step']}: {event['purpose']} …", err=True)
-        case "result":
-            click.echo(
-                f"  {event['step']}: {event['purpose']}: exit status {event['status']}, {event['duration_s'] * 1000:.0f} ms",
-                err=True,
-            )
-        case "checks":
-            verdicts = [check["verdict"] for check in event["checks"]]
-            counted = ", ".join(
-                f"{verdicts.count(each)} {each}" for each in ("pass", "warn", "unknown", "fail") if each in verdicts
-            )
-            click.echo(f"  {event['step']}: checks: {counted}", err=True)
-        case "plan":
-            click.echo(f"  plan sha256:{event['sha256']}, {len(event['commands'])} commands", err=True)
-        case "probe":
-            click.echo(f"  outage: {milliseconds(event['outage_ms'])}", err=True)
+    """Progress on standard error: an event that a person waits for, and each check that did not pass."""
+    from runbook_lib.record.archive import told  # noqa: PLC0415
+
+    if event["event"] not in _SHOWN:
+        return
+    more = f", change {event['change_id']}" if event["event"] == "run" else " …" if event["event"] == "intent" else ""
+    _say(f"{'' if event['event'] == 'run' else '  '}{told(event)}{more}")
+    for check in event.get("checks", ()):
+        if check["verdict"] != Verdict.PASS:
+            _say(f"    {check['verdict']}: {check['question']} {check['found']}")
 
 
 def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Path | None]:

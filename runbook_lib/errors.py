@@ -1,7 +1,7 @@
 """The exception tree of the runbooks.
 
     RunbookError                    outcome    exit code
-    ├── UnusableParameters          unusable   2   nothing was contacted
+    ├── UnusableParameters          unusable   2   nothing was changed
     ├── Refused                     refused    3   the live pair is untouched
     │   ├── Unreachable                            no connection, or a login was turned down
     │   ├── HostKeyUnknown                         the host key was never pinned
@@ -62,13 +62,19 @@ class RunbookError(Exception):
 
 
 class UnusableParameters(RunbookError):
-    """The parameters cannot be used; every fault is named and nothing was contacted."""
+    """The parameters cannot be used; every fault is named and nothing was changed.
+
+    Args:
+        faults: Every fault.
+        server: The server that was looked at to find them; empty where nothing was contacted.
+    """
 
     outcome = Outcome.UNUSABLE
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], *, server: str = "") -> None:
         super().__init__(
-            f"{len(faults)} unusable parameter{'s' if len(faults) != 1 else ''}; nothing was contacted",
+            f"{len(faults)} unusable parameter{'s' if len(faults) != 1 else ''}; nothing was {'changed' if server else 'contacted'}",
+            server=server,
             todo="correct the parameters and run again",
         )
         self.faults = tuple(faults)

@@ -308,8 +308,8 @@ class ChangeFolder:
         request: What was asked for, as it was written when the change began; empty for a restore.
         csr: The CSR as PEM text, or empty.
         staged: The pair that is to go live.
-        public_keys: Of `key`, `csr` and `certificate` as staged: the SPKI digest taken by the server's openssl (SHA-256,
-            lower-case hex), and the public key itself as PEM text.
+        public_keys: Of `key`, `csr` and `certificate` as staged and of the backup's key, `before`: the SPKI digest taken by
+            the server's openssl (SHA-256, lower-case hex), and the public key itself as PEM text.
         before: The pair that was live when the change began, as backed up.
         backup_sums: SHA-256 by file name of the backup, as it was proven; empty when there is none.
         armed: Whether the guard was armed.

@@ -150,6 +150,17 @@ def _not_built(text: str) -> str:
     return text
 
 
+def _local_path(text: str) -> str:
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        user = text.partition("/")[0]
+        raise _wrong(
+            f"begins with {user}, and there is no such home folder", "~/ and the rest, or a whole path"
+        ) from None
+    return text
+
+
 # take the place of values that are wrong by themselves, while the others are judged between one another
 _STAND_INS: Mapping[str, object] = {
     "host": "stand-in.example",
@@ -160,7 +171,9 @@ _STAND_INS: Mapping[str, object] = {
     "state_dir": "/stand-in/state",
 }
 
+_LONGEST_COMMON_NAME = 64  # X.520, ub-common-name
 Text = Annotated[str, AfterValidator(_plain)]
+LocalPath = Annotated[str, AfterValidator(_plain), AfterValidator(_local_path)]
 Secret = Annotated[str, AfterValidator(_secret_reference)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ServerFolder = Annotated[str, AfterValidator(_server_folder)]
@@ -180,11 +193,11 @@ class Parameters(BaseModel):
     user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.@-]*$")] = Field(
         "admin", description="login on the server"
     )
-    known_hosts: Text = Field("", description="file of pinned host keys; empty: ~/.ssh/known_hosts")
-    client_key: Text = Field(
+    known_hosts: LocalPath = Field("", description="file of pinned host keys; empty: ~/.ssh/known_hosts")
+    client_key: LocalPath = Field(
         "", description="SSH private key file; empty: the agent, then ssh_config and the usual files"
     )
-    ssh_config: Text = Field("", description="OpenSSH client configuration; empty: ~/.ssh/config")
+    ssh_config: LocalPath = Field("", description="OpenSSH client configuration; empty: ~/.ssh/config")
     ssh_password: Secret = Field("", description="secret reference; empty: keys only")
     bastion_passwords: dict[str, Secret] = Field(
         default_factory=dict, description="secret references by the bastion's name as ProxyJump writes it"
@@ -201,7 +214,7 @@ class Parameters(BaseModel):
     state_dir: Annotated[str, AfterValidator(_state_folder)] = Field(
         "/var/lib/apstra-runbook", description="the runbook's own folder on the server, root's alone"
     )
-    common_name: Annotated[str, Field(max_length=64), AfterValidator(_plain)] = Field(
+    common_name: Annotated[str, Field(max_length=_LONGEST_COMMON_NAME), AfterValidator(_plain)] = Field(
         "", description="subject CN, the name clients use"
     )
     san: list[Annotated[str, AfterValidator(_alternative_name)]] = Field(
@@ -224,8 +237,8 @@ class Parameters(BaseModel):
         "manual", description="manual, self-signed or local-ca"
     )
     signer_options: dict[str, Any] = Field(default_factory=dict, description="the signer's own options")
-    certificate_file: Text = Field("", description="what the CA handed back: PEM, DER or PKCS#7, with its chain")
-    ca_file: Text = Field("", description="PEM trust anchors that the new certificate must lead to")
+    certificate_file: LocalPath = Field("", description="what the CA handed back: PEM, DER or PKCS#7, with its chain")
+    ca_file: LocalPath = Field("", description="PEM trust anchors that the new certificate must lead to")
     validity_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
         None, description="days asked for; None: the signer's own"
     )
@@ -248,7 +261,7 @@ class Parameters(BaseModel):
     pair: Literal["before", "installed"] = Field(
         "before", description="restore only: which pair of that change comes back"
     )
-    records_dir: Text = Field("records", description="where the records are kept")
+    records_dir: LocalPath = Field("records", description="where the records are kept")
     signing_key: Later = Field("", description="leave empty: records are not sealed in this version")
     allowed_signers: Later = Field("", description="leave empty: records are not sealed in this version")
     operator: Text = Field("", description="who runs this; empty: the login name here")
@@ -344,6 +357,10 @@ def _across(parameters: Parameters) -> tuple[Fault, ...]:
 
 def _subject(parameters: Parameters) -> tuple[Fault, ...]:
     faults = []
+    size = len(parameters.common_name.encode())
+    if parameters.signer == "local-ca" and size > _LONGEST_COMMON_NAME:
+        wrong = f"takes {size} bytes as UTF-8, and local-ca can sign {_LONGEST_COMMON_NAME}"
+        faults.append(Fault("common_name", wrong, "a shorter name, or another signer"))
     if not parameters.common_name:
         faults.append(Fault("common_name", "is missing", "the name that clients use, such as apstra.example.com"))
     elif not parameters.san and not (is_dns_name(parameters.common_name) or is_ip_address(parameters.common_name)):

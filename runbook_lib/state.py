@@ -80,6 +80,7 @@ def choose_change(asked: str, listed: Sequence[tuple[str, str, str]], *, host: s
             )
         return Choice(asked, last=last)
     if len(undecided) > 1:
-        wrong = f"is empty, and several changes are open on {host}: {', '.join(undecided)}"
-        raise UnusableParameters([Fault("change_id", wrong, "the id of one of them, or `new` to supersede them")])
+        wrong = f"is empty, and several changes are open: {', '.join(undecided)}"
+        write = "the id of one of them, or `new` to supersede them"
+        raise UnusableParameters([Fault("change_id", wrong, write)], server=host)
     return Choice(undecided[0] if undecided else "", last=last)

@@ -10,7 +10,7 @@ from runbook_lib.change.base import VERSION, Change, connection_lost
 from runbook_lib.change.install import Install, Restore
 from runbook_lib.change.request import Request
 from runbook_lib.errors import RunbookError
-from runbook_lib.models import Facts
+from runbook_lib.models import ChangeFolder, Facts
 from runbook_lib.record.archive import Record
 from runbook_lib.record.journal import JournalUnusable
 from runbook_lib.secrets import REGISTRY
@@ -69,7 +69,7 @@ async def _read(prepared: Prepared, session: Session) -> tuple[Facts, Choice]:
     facts = await read_facts(session.shell, given, session.connection.host_key, wanted)
     choice = _choose(prepared, facts)
     if choice.change_id and choice.change_id not in {each.change_id for each in facts.changes}:
-        facts = facts.with_change(await read_change(session.shell, given, choice.change_id))
+        facts = facts.with_change(await read_change(session.shell, given, ChangeFolder(choice.change_id)))
     return facts, choice
 
 

@@ -69,12 +69,11 @@ class Applier:
             ShellLost: No answer came; what the command did is not known.
         """
         results = []
-        async with ticking():
-            for command in commands:
-                result = await finish(self._heard(step, command, self._journal.write))
-                results.append(result)
-                if result.status:
-                    raise CommandFailed(result, server=self._host, step=step)
+        for command in commands:
+            result = await finish(self._heard(step, command, self._journal.write))
+            results.append(result)
+            if result.status:
+                raise CommandFailed(result, server=self._host, step=step)
         return tuple(results)
 
     def note(self, event: str, **fields: object) -> None:
@@ -107,8 +106,7 @@ class Applier:
         command = Command("roll back: the old pair comes back", script, time_limit_s=ROLL_BACK_LIMIT_S)
         lost = ""
         try:
-            async with ticking():
-                await finish(self._heard("roll back", command, self.note))
+            await finish(self._heard("roll back", command, self.note))
         except asyncio.CancelledError:
             pass  # the guard's answer was heard all the same
         except ShellLost as error:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import rfc8785
 
 from runbook_lib import tables
-from runbook_lib.change.apply import Applier
+from runbook_lib.change.apply import Applier, ticking
+from runbook_lib.change.views import Views
 from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError, Unreachable
 from runbook_lib.models import (
     ChangeFolder,
@@ -25,14 +26,12 @@ from runbook_lib.models import (
     Pair,
     Plan,
     PlannedCommand,
-    Served,
     State,
     Verdict,
 )  # fmt: skip
-from runbook_lib.probe import tls
 from runbook_lib.record.archive import Record
 from runbook_lib.record.journal import outcome_of, read
-from runbook_lib.server.facts import connect_address
+from runbook_lib.record.summary import fields
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
 from runbook_lib.session import Prepared, Session
@@ -73,6 +72,7 @@ class Change(ABC):
         self.way_back = install.way_back(self.parameters, change_id)
         self.folder = folder_of(self.parameters, change_id)
         self.applier = Applier(session.shell, record.journal, self.parameters.host)
+        self.views = Views(self.parameters, session.connection.ssh)
         self._planned: Plan | None = None
         self._passed: set[str] = set()
         self._closed = False
@@ -99,7 +99,8 @@ class Change(ABC):
             ChecksFailed: With every failed check; nothing was changed.
         """
         async with self.step("check"):
-            seen, version = await asyncio.gather(self.look(), self._version())
+            listening = self.facts.listening
+            seen, version = await asyncio.gather(self.views.look(listening), self.views.api_version(listening))
             on_server = (each for each in self.facts.served if each.vantage == "server")
             self.facts = self.before = replace(self.facts, served=(*on_server, *seen), apstra_version=version)
             self.note_certificate("before", self.facts.live)
@@ -166,7 +167,6 @@ class Change(ABC):
         if not commands:
             return ()
         results = await self.locked(name, commands)
-        await self.leave_head()
         await self.refresh()
         return results
 
@@ -206,14 +206,18 @@ class Change(ABC):
             chain and chain[0].strip() == pair.chain[0].pem.strip() for chain in seen
         )
 
-    async def leave_head(self) -> None:
+    def head(self) -> Command:
         """Leaves the journal's head in the change's folder, for the run that goes on from here to cite."""
-        script = f"cd {self.folder} && echo {self.record.journal.head} >journal-head"
-        await self.session.shell.run(Command("leave the journal's head", script))
+        return Command("leave the journal's head", f"cd {self.folder} && echo {self.record.journal.head} >journal-head")
+
+    async def leave_head(self) -> None:
+        """Leaves the journal's head on the server."""
+        await self.session.shell.run(self.head())
 
     async def refresh(self) -> None:
-        """Reads the change's own folder again."""
-        self.facts = self.facts.with_change(await read_change(self.session.shell, self.parameters, self.change_id))
+        """Leaves the journal's head in the change's own folder and reads that again."""
+        own = await read_change(self.session.shell, self.parameters, self.own, [self.head()])
+        self.facts = self.facts.with_change(own)
 
     async def survey(self) -> None:
         """Reads the whole server again."""
@@ -230,55 +234,6 @@ class Change(ABC):
         """What an apply step shows when nothing is applied."""
         why = self.idle or "apply is False: nothing was changed"
         return tables.table(name, ("step", "said"), [(name, why)])
-
-    async def look(self) -> tuple[Served, ...]:
-        """Handshakes from here and through the SSH connection, at every service address."""
-        openers = [
-            (address, vantage, opener)
-            for address in self.parameters.addresses
-            for vantage, opener in (
-                ("direct", tls.tcp_opener(address, self.parameters.https_port)),
-                ("ssh", self.ssh_opener()),
-            )
-        ]
-        probes = (
-            tls.handshake(opener, address=address, vantage=vantage, server_name=address)
-            for address, vantage, opener in openers
-        )
-        return tuple(await asyncio.gather(*probes))
-
-    def ssh_opener(self) -> tls.Opener:
-        """Reaches nginx through the SSH connection, where sshd allows forwarding."""
-        address, _, port = connect_address(self.facts.listening, self.parameters.host).rpartition(":")
-        ssh = self.session.connection.ssh
-        return lambda: ssh.open_connection(address.strip("[]"), int(port or 0), encoding=None)
-
-    def open_view(self) -> tls.Opener | None:
-        """The way by which nginx was seen from here: directly, else through the SSH connection."""
-        seen = [each.vantage for each in self.before.served if each.chain]
-        if "direct" in seen:
-            address = next(each.address for each in self.before.served if each.chain and each.vantage == "direct")
-            return tls.tcp_opener(address, self.parameters.https_port)
-        return self.ssh_opener() if "ssh" in seen else None
-
-    async def api(self) -> tuple[int | None, bytes]:
-        """What `GET /api/version` answers by the first way that gets through; None where there is none."""
-        for opener in (tls.tcp_opener(self.parameters.addresses[0], self.parameters.https_port), self.ssh_opener()):
-            try:
-                return await tls.http_get(
-                    opener,
-                    host=self.parameters.addresses[0],
-                    path="/api/version",
-                    server_name=self.parameters.addresses[0],
-                    time_limit_s=5,
-                )
-            except (OSError, ValueError, EOFError, TimeoutError):
-                continue
-        return None, b""
-
-    async def _version(self) -> str:
-        status, body = await self.api()
-        return tables.plain(body.decode(errors="replace"))[:200] if status == 200 else ""  # noqa: PLR2004 - HTTP
 
     def note_certificate(self, role: str, pair: Pair) -> None:
         """Keeps a certificate in the record, with its chain."""
@@ -300,7 +255,8 @@ class Change(ABC):
             )
         self._need(self.order[: self.order.index(name)], name)
         try:
-            yield
+            async with ticking():
+                yield
         except ShellLost as error:
             lost = connection_lost(error, name)
             self.end(lost.outcome, lost.diagnostics(), lost.todo)
@@ -350,29 +306,7 @@ class Change(ABC):
             self.end(
                 Outcome.NOTHING_TO_DO if self.idle else self.closing() if self.parameters.apply else Outcome.PLANNED
             )
-        given = self.parameters
-        leaf = {
-            role: pair.chain[0] if pair.chain else None
-            for role, pair in (("before", self.before.live), ("after", self.facts.live))
-        }
-        rows = {
-            "outcome": self.outcome or "",
-            "server": f"{given.host} ({self.facts.hostname})",
-            "change": self.change_id,
-            "ticket": given.ticket or "none",
-            "reason": given.reason or "none",
-            "state": self.state,
-            **{
-                f"certificate {role}": f"{c.common_name}, until {tables.moment(c.not_after)}\n{tables.fingerprint(c.sha256)}"
-                for role, c in leaf.items()
-                if c
-            },
-            **self.own_rows(),
-            "plan": f"sha256:{self._planned.sha256}" if self._planned else "none",
-            "way back": self.way_back if self.own.armed else "none needed: the live pair was not touched",
-            "record": self.record.folder,
-        }
-        return tables.summary_table(rows)
+        return tables.summary_table(fields(self.record.folder))
 
     def before_and_after(self) -> Table:
         """The certificate that was live before beside the one that is live now."""
@@ -384,10 +318,6 @@ class Change(ABC):
     def closing(self) -> Outcome:
         """The outcome of a run that went through all its steps."""
         return Outcome.DONE
-
-    def own_rows(self) -> dict[str, object]:
-        """Rows that this kind of run adds to the summary."""
-        return {}
 
     async def close(self) -> None:
         """Ends the connection and what it holds, and lets the journal go; what is called afterwards is refused."""

@@ -33,7 +33,7 @@ class Installing(Staging):
     approvable = True
     order = ("check", "plan", "compare", "install", "confirm")
     _armed = False
-    _outage_ms: float | None = None
+    _installed: Table | None = None
 
     @abstractmethod
     def staging(self) -> tuple[Command, ...]:
@@ -75,7 +75,7 @@ class Installing(Staging):
                 return self.planned_table("compare")
             facts = self.expected()
             if self.applies:
-                if facts.change(self.change_id).public_keys:
+                if compare.digests(facts, self.change_id):
                     self.judge("compare", (*self._made_for(facts), *self._comparison(facts)))
                 await self.apply("compare", self.staging())
                 facts = self.facts
@@ -104,6 +104,8 @@ class Installing(Staging):
         async with self.step("install"):
             if not self.applies:
                 return self.planned_table("install")
+            if self._installed:
+                return replace(self._installed, title="install: was done in this run before, and is not done twice")
             await self.lock()
             try:
                 await self._hold_still()
@@ -112,7 +114,8 @@ class Installing(Staging):
                 await self.leave_head()
             except BaseException as error:
                 raise await self._back_from(error) from error
-            return tables.step_table("install", results, ())
+            self._installed = tables.step_table("install", results, ())
+            return self._installed
 
     async def _hold_still(self) -> None:
         """What was judged and planned is still true, now that the lock is ours."""
@@ -136,12 +139,11 @@ class Installing(Staging):
 
     async def _measured(self) -> tuple[CommandResult, ...]:
         """Installs while nginx is asked all the time how it is."""
-        opener = self.open_view()
+        opener = self.views.proven(self.before.served, self.facts.listening)
         if opener is None:
             return await self._swap()
         async with tls.OutageMeter(opener, server_name=self.parameters.addresses[0]) as meter:
             results = await self._swap()
-        self._outage_ms = meter.outage_ms
         self.record.journal.write("probe", outage_ms=meter.outage_ms, samples=len(meter.samples))
         return results
 
@@ -182,14 +184,14 @@ class Installing(Staging):
 
     async def _seen(self) -> tuple[Facts, int | None]:
         await self._look_again()
-        views, api = await asyncio.gather(self.look(), self._patient_api())
+        views, api = await asyncio.gather(self.views.look(self.facts.listening), self._patient_api())
         return replace(self.facts, served=(*self.facts.served, *views), apstra_version=self.before.apstra_version), api
 
     async def _patient_api(self) -> int | None:
         """The API's status; where it answered before, it is given some time to start."""
         until = time.monotonic() + (API_PATIENCE_S if self.before.apstra_version else 0)
         while True:
-            status, _ = await self.api()
+            status, _ = await self.views.api(self.facts.listening)
             if status in {None, confirm.HTTP_OK} or time.monotonic() >= until:
                 return status
             await asyncio.sleep(0.5)
@@ -200,13 +202,20 @@ class Installing(Staging):
             with suppress(ShellLost):
                 await self.session.shell.unlock()
             return self.untouched(error, "install") if isinstance(error, CommandFailed) else error
-        why = error.what if isinstance(error, RunbookError) else f"stopped: {type(error).__name__}"
+        why = _why(error)
         self.applier.note("note", text=f"rolling back: {error}")
         settled = await self.applier.roll_back(self.folder, why, self.way_back)
         await self._read_on("the rollback", self.session.shell.unlock(), self.survey(), self.leave_head())
         if settled is None:
             self.end(Outcome.DONE, f"the new pair had been confirmed and stays: {why}")
         return settled or error
+
+    def _need(self, steps: Sequence[str], name: str) -> None:
+        """Also refuses to judge and to plan anew what is being changed."""
+        super()._need(steps, name)
+        if self._armed and name in self.order[: self.order.index("install")]:
+            raise Refused(f"{name} speaks of the server before the change, and the change is under way", server=self.parameters.host,
+                          step=name, todo="run the cells below install; to begin anew, run the notebook from its top")  # fmt: skip
 
     async def _read_on(self, after: str, *readings: Coroutine[None, None, None]) -> None:
         """Reads what is true now, as far as the shell still answers; the outcome does not hang on it."""
@@ -219,10 +228,12 @@ class Installing(Staging):
             for each in readings:
                 each.close()
 
-    def own_rows(self) -> dict[str, object]:
-        """The outage as it was measured."""
-        unknown = "unknown: nginx could not be asked from here" if self._armed else "none"
-        return {"outage": unknown if self._outage_ms is None else f"{self._outage_ms:.0f} ms without an answer"}
+
+def _why(error: BaseException) -> str:
+    """What a rollback is told to have been made for."""
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return "stopped by hand or by a signal"
+    return error.what if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
 
 
 class Install(Installing):
@@ -268,9 +279,19 @@ class Install(Installing):
                 f"{self.change_id} is {self.state}" if self.own.files else "none",
                 good=fit,
                 source="design: states",
-                todo=todo.get(self.state, "run request first"),
+                todo=todo.get(self.state, self._begin()),
             ),
         )
+
+    def _begin(self) -> str:
+        """What to do where no change is open: one that was rolled back last may be tried again."""
+        *_, last = (
+            "",
+            *(name for name, kind, decided in self.facts.listed if decided == "rolled-back" and kind == "replace"),
+        )
+        if last <= self.choice.last:
+            return "run request first"
+        return f"run request first; or, to try {last} again, which was rolled back, run install with change_id={last}"
 
     def expected(self) -> Facts:
         """The facts with the certificate that was handed in, where it is not staged yet."""

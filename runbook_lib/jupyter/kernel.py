@@ -13,6 +13,7 @@ import runbook_lib.jupyter.bind  # noqa: F401 - the same
 from runbook_lib.jupyter.headless import HANDOFF
 
 PARENT_POLL_S = 0.2
+_TRIES = 50
 
 
 def end_with_parent() -> None:
@@ -20,10 +21,22 @@ def end_with_parent() -> None:
     parent = int(os.environ["JPY_PARENT_PID"])
     while os.getppid() == parent:
         time.sleep(PARENT_POLL_S)
-    shutil.rmtree(Path(os.environ[HANDOFF]).parent, ignore_errors=True)
+    folder = Path(os.environ[HANDOFF]).parent
+    for _ in range(_TRIES):  # the kernel's other threads may still write there
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(PARENT_POLL_S)
     os._exit(1)
+
+
+class Kernel(kernelapp.IPKernelApp):
+    """ipykernel's own, without its watch over the parent, which would end it before the folder is gone."""
+
+    def init_poller(self) -> None:
+        """Nothing: `end_with_parent` does that."""
 
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_parent, name="end with parent", daemon=True).start()
-    kernelapp.launch_new_instance()
+    Kernel.launch_instance()

@@ -123,9 +123,11 @@ async def run_command(practice: "PracticeServer", process: asyncssh.SSHServerPro
     )
     try:
         with contextlib.suppress(OSError, asyncssh.Error):
-            await process.redirect(stdin=shell.stdin, stdout=shell.stdout, stderr=shell.stderr, recv_eof=True)
+            # the end of one stream must not close the other
+            await process.redirect(shell.stdin, shell.stdout, shell.stderr, send_eof=False)
             await process.stdout.drain()
             await process.stderr.drain()
+            process.channel.write_eof()
         status = await _ended(shell)
         with contextlib.suppress(OSError, asyncssh.Error):
             if status < 0:

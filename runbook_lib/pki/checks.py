@@ -33,7 +33,7 @@ def check_keys(digests: Sequence[KeyDigest]) -> tuple[Check, ...]:
         return (Check(question, "one public key", f"another one in {', '.join(odd)}", Verdict.FAIL, source,
                       "this certificate was made for another key: ask the CA for the certificate of this change's CSR"),)  # fmt: skip
     if unread or not values:
-        return (Check(question, "one public key", f"none read from {', '.join(unread) or 'any file'}", Verdict.UNKNOWN, source,
+        return (Check(question, "one public key", f"none read from {', '.join(unread) or 'any file'}", Verdict.FAIL, source,
                       "look at the file: openssl could not read a public key from it"),)  # fmt: skip
     return (Check(question, "one public key", "one public key", Verdict.PASS, source),)
 
@@ -94,8 +94,10 @@ def _names(leaf: Certificate, request: CertificateRequest | None, names: Sequenc
                  "missing: " + ", ".join(missing) if missing else "all of them" if leaf.san else "no SAN",
                  good=bool(leaf.san) and not missing, source="RFC 9525, section 6", todo=f"{ASK_AGAIN}, with a SAN that has them all")  # fmt: skip
     if request:
-        asked, found = set(map(str.lower, request.san)), set(map(str.lower, leaf.san))
-        lost, extra = sorted(asked - found), sorted(found - asked)
+        asked, found = ({each.lower(): each for each in names} for names in (request.san, leaf.san))
+        lost, extra = (
+            sorted(one[each] for each in one.keys() - other) for one, other in ((asked, found), (found, asked))
+        )
         yield judged("Has it every name that was asked for?", " ".join(request.san), "missing: " + " ".join(lost) if lost else "all of them",
                      good=not lost, source="RFC 5280, section 4.2.1.6", todo=f"{ASK_AGAIN}, with the SAN of the CSR")  # fmt: skip
         yield judged("Has it no name that was not asked for?", "none", " ".join(extra) or "none", good=not extra, source="the request",

@@ -4,7 +4,7 @@ import contextlib
 import datetime as dt
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,9 +100,9 @@ def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
     """Every record, oldest first."""
     if not records_dir.is_dir():
         return ()
-    return tuple(
-        _summary(each) for each in sorted(records_dir.iterdir()) if each.is_dir() and CHANGE_ID.fullmatch(each.name)
-    )
+    found = (_summary(each) for each in records_dir.iterdir() if each.is_dir() and CHANGE_ID.fullmatch(each.name))
+    # an id tells the second; two changes that were begun within one are told apart by their first event
+    return tuple(sorted(found, key=lambda each: (each.change_id.partition("-")[0], each.started, each.change_id)))
 
 
 def _summary(folder: Path) -> RecordSummary:
@@ -131,24 +131,30 @@ def story(folder: Path) -> Iterator[tuple[str, str, str]]:
     """A record as a person reads it: when, what, and more about it, an event each."""
     for event in read(folder):
         try:
-            told = _told(event)
+            what = told(event)
         except _NOT_OURS:
-            told = "no event as this version writes it"
-        yield str(event["at"])[:19].replace("T", " "), str(event["event"]), told
+            what = "no event as this version writes it"
+        yield str(event["at"])[:19].replace("T", " "), str(event["event"]), what
 
 
-def _told(event: Event) -> str:  # noqa: PLR0911 - one line an event reads best
+def told(event: Event) -> str:  # noqa: C901, PLR0911 - one line an event reads best
+    """What a person is told of an event.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is no event as this version writes it.
+    """
     match event["event"]:
         case "run":
             who = f"operator {event['operator']}, ticket {event.get('ticket') or 'none'}"
             return f"{event['notebook']} on {event['host']}, apply {event.get('apply', False)}, {who}"
         case "checks":
-            verdicts = [check["verdict"] for check in event["checks"]]
-            return f"{event['step']}: " + ", ".join(
-                f"{verdicts.count(each)} {each}" for each in dict.fromkeys(verdicts)
-            )
+            return f"{event['step']}: checks: {_counted([check['verdict'] for check in event['checks']])}"
+        case "compare":
+            keys = {digest for each in event["digests"] for digest in each[1:]}
+            files = ", ".join(each[0] for each in event["digests"])
+            return f"{len(keys)} public key{'' if len(keys) == 1 else 's'} in {files}: {', '.join(sorted(keys))}"
         case "plan":
-            return f"sha256:{event['sha256']}, {len(event['commands'])} commands"
+            return f"plan of {len(event['commands'])} commands, sha256:{event['sha256']}"
         case "intent":
             return f"{event['step']}: {event['purpose']}"
         case "result":
@@ -163,6 +169,10 @@ def _told(event: Event) -> str:  # noqa: PLR0911 - one line an event reads best
             return f"{event['outcome']}: {event['what']}" if event["what"] else str(event["outcome"])
         case _:
             return str(event.get("text", ""))
+
+
+def _counted(words: Sequence[str]) -> str:
+    return ", ".join(f"{words.count(each)} {each}" for each in dict.fromkeys(words))
 
 
 def contents(folder: Path) -> tuple[str, ...]:

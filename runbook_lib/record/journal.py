@@ -42,7 +42,10 @@ class Journal:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JournalUnusable(f"another run writes {path}", todo="wait until it has ended") from None
+            raise JournalUnusable(
+                f"another run writes {path}",
+                todo="wait until it has ended, or end it: in JupyterLab, shut its kernel down",
+            ) from None
         except OSError as error:
             raise JournalUnusable(f"{path} cannot be written", why=str(error), todo="check records_dir") from None
         self._before = b""
@@ -180,17 +183,22 @@ def last_run(events: Sequence[Event]) -> Sequence[Event]:
 def outcome_of(events: Sequence[Event]) -> Outcome:
     """How the last run ended, derived from its events.
 
-    Its `end` says so. Without one the run was killed or goes on: where a command was begun and no result came, or the guard
-    was armed, what is served is not known from here; else nothing had been begun that touches the live pair.
+    Its `end` says so. Without one the run was killed or goes on: a confirm that came back well decides for good; where a
+    command was begun and no result came, or the guard was armed, what is served is not known from here; else nothing had
+    been begun that touches the live pair.
     """
     run = last_run(events)
     end = next((event for event in reversed(run) if event["event"] == "end"), None)
     if end:
         return Outcome(end["outcome"])
     begun = [event for event in run if event["event"] in {"intent", "result"}]
-    open_ended = bool(begun) and begun[-1]["event"] == "intent"
-    armed = any(
-        event["event"] == "intent" and event["step"] == "install" and "arm the guard" in event["purpose"]
-        for event in begun
-    )
-    return Outcome.UNKNOWN if open_ended or armed else Outcome.FAILED
+    armed = any(map(arms, begun))
+    last = begun[-1] if begun else {}
+    if last.get("event") == "result" and last["step"] == "confirm" and last["status"] == 0:
+        return Outcome.DONE
+    return Outcome.UNKNOWN if armed or last.get("event") == "intent" else Outcome.FAILED
+
+
+def arms(event: Event) -> bool:
+    """Whether an event begins the arming of the guard, from where on the live pair may be touched."""
+    return event["event"] == "intent" and event["step"] == "install" and "arm the guard" in event["purpose"]

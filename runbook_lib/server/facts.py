@@ -1,43 +1,23 @@
-"""Facts: what is read from a server. A fact is a command and a pure function that makes a value of what it printed."""
+"""Facts about the server, its container and what it serves."""
 
-import base64
-import contextlib
 import datetime as dt
 import ipaddress
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from runbook_lib.models import Certificate, ChangeFolder, Command, Container, FileFact, Mount, Pair, Served
-from runbook_lib.pki.certificates import read_certificates, spki_sha256
+from runbook_lib.models import Command, Container, FileFact, Mount, Served
+from runbook_lib.server.reading import SAY, Fact, labelled
 
 TOOLS = ("docker", "flock", "openssl", "setsid", "sha256sum", "sync", "tar", "timeout")
 LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _PROTOCOL = re.compile(r"^\s*Protocol\s*: (TLSv[0-9.]+)", re.MULTILINE)
 _CIPHER_OF = re.compile(r"^New, (TLSv[0-9.]+)", re.MULTILINE)  # the oldest protocol that has the cipher
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
-_PUBLIC = "openssl pkey -in {} -pubout -passin pass:"
-# prints one line a value: a label, a blank, and what a command printed in base64, so that no text can be taken for another
-_SAY = 'say() { printf "%s " "$1"; shift; eval "$*" 2>/dev/null | base64 -w 0; echo; }'
-# the same of a whole file, and of the public key that a command prints as PEM, with its digest; without a process too many
-_SAY_FILE = 'say_file() { printf "%s " "$1"; [ ! -f "$1" ] || base64 -w 0 "$1"; echo; }'
-_SAY_PUBLIC = (
-    'say_public() { pem=$(eval "$2" 2>/dev/null); body=${pem#*KEY-----}; say "pem:$1" ${pem:+\'echo "$pem"\'}; '
-    'say "digest:$1" ${pem:+\'echo "${body%-----END*}" | base64 -d | sha256sum\'}; }'
-)
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Fact(Generic[T]):
-    """A read-only command, and what makes a value of its standard output."""
-
-    command: Command
-    process: Callable[[str], T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +32,10 @@ class Identity:
     missing_tools: tuple[str, ...]
 
 
-def _labelled(text: str) -> dict[str, bytes]:
-    rows = (line.partition(" ") for line in text.splitlines())
-    return {label: base64.b64decode(value) for label, _, value in rows}
-
-
 def identity() -> Fact[Identity]:
     """Host name, system, openssl, user id of the root shell, clock, missing programs."""
     lines = [
-        _SAY,
+        SAY,
         "say hostname hostname",
         "say os '. /etc/os-release; echo \"$PRETTY_NAME\"'",
         "say openssl openssl version",
@@ -70,7 +45,7 @@ def identity() -> Fact[Identity]:
     ]
 
     def process(text: str) -> Identity:
-        said = {label: value.decode(errors="replace").strip() for label, value in _labelled(text).items()}
+        said = {label: value.decode(errors="replace").strip() for label, value in labelled(text).items()}
         clock = dt.datetime.fromtimestamp(float(said["clock"]), dt.UTC)
         return Identity(
             said["hostname"], said["os"], said["openssl"], int(said["uid"]), clock, tuple(said["missing"].split())
@@ -128,12 +103,12 @@ def folder_listing(folder: str) -> Fact[tuple[FileFact, ...]]:
     """Every entry of a folder with type, mode, owner, size and hash; changes no access that matters."""
     quoted = shlex.quote(folder)
     script = (
-        f"cd {quoted} && {_SAY}; say entries \"find . -mindepth 1 -maxdepth 1 -printf '%f\\\\0%y\\\\0%m\\\\0%U\\\\0%G\\\\0%s\\\\0'\"; "
+        f"cd {quoted} && {SAY}; say entries \"find . -mindepth 1 -maxdepth 1 -printf '%f\\\\0%y\\\\0%m\\\\0%U\\\\0%G\\\\0%s\\\\0'\"; "
         'say sums "find . -mindepth 1 -maxdepth 1 -type f -exec sha256sum --zero -- {} +"'
     )
 
     def process(text: str) -> tuple[FileFact, ...]:
-        said = _labelled(text)
+        said = labelled(text)
         sums = {}
         for row in said["sums"].decode(errors="replace").split("\0")[:-1]:
             digest, _, name = row.partition("  ./")
@@ -147,41 +122,6 @@ def folder_listing(folder: str) -> Fact[tuple[FileFact, ...]]:
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
     return Fact(Command("what lies in conf_dir", script), process)
-
-
-def pair(folder: str) -> Fact[Pair]:
-    """The pair in a folder; the private key by its hash and its public key alone."""
-    lines = [f"cd {shlex.quote(folder)} || exit 0", _SAY, _pair_lines(""), _public_line("")]
-    return Fact(Command("what the pair is", "\n".join(lines)), lambda text: _pair(_labelled(text), ""))
-
-
-def _pair_lines(folder: str) -> str:
-    """Hashes and certificate of a pair; nothing where neither file is there."""
-    certificate, key = f"{folder}nginx.crt", f"{folder}nginx.key"
-    said = f"say sums:{folder} sha256sum {certificate} {key}; say {certificate} head -c 262144 {certificate}"
-    return f"if [ -f {certificate} ] || [ -f {key} ]; then {said}; fi"
-
-
-def _public_line(folder: str) -> str:
-    return f"say public:{folder}nginx.key '[ -f {folder}nginx.key ] && {_PUBLIC.format(f'{folder}nginx.key')}'"
-
-
-def _pair(said: Mapping[str, bytes], folder: str) -> Pair:
-    certificate, key = f"{folder}nginx.crt", f"{folder}nginx.key"
-    chain: tuple[Certificate, ...] = ()
-    with contextlib.suppress(ValueError):
-        chain = read_certificates(said.get(certificate, b""))
-    digest = ""
-    with contextlib.suppress(ValueError):
-        digest = spki_sha256(said.get(f"public:{key}", b"").decode())
-    rows = (line.split("  ", 1) for line in said.get(f"sums:{folder}", b"").decode().splitlines())
-    sums = {name: sha256 for sha256, name in rows}
-    return Pair(
-        certificate_sha256=sums.get(certificate, ""),
-        key_sha256=sums.get(key, ""),
-        chain=chain,
-        key_spki_sha256=digest,
-    )
 
 
 def listening(port: int) -> Fact[tuple[tuple[str, str], ...]]:
@@ -258,76 +198,6 @@ def state_dir_place(state_dir: str) -> Fact[tuple[str, ...]]:
         return tuple(faults)
 
     return Fact(Command("whether state_dir's place is safe", script), process)
-
-
-def change_list(state_dir: str) -> Fact[tuple[tuple[str, str, str], ...]]:
-    """The changes that have a folder, oldest first: id, `replace` or `restore`, and what was decided."""
-    script = (
-        f'cd {shlex.quote(state_dir)}/changes 2>/dev/null || exit 0; for each in *; do [ -f "$each/change.json" ] || continue; '
-        'kind=replace; grep -q \'"kind": "restore"\' "$each/change.json" && kind=restore; '
-        'echo "$each $kind $(cat "$each/decided" 2>/dev/null)"; done'
-    )
-
-    def process(text: str) -> tuple[tuple[str, str, str], ...]:
-        rows = (line.split(" ", 2) for line in sorted(text.splitlines()))
-        return tuple((name, kind, decided) for name, kind, decided in rows)
-
-    return Fact(Command("which changes there are", script), process)
-
-
-def change_folder(state_dir: str, change_id: str) -> Fact[ChangeFolder]:
-    """Everything about one change that may be shown: never a private key, only its hash and its public key."""
-    folder = f"{state_dir}/changes/{change_id}"
-    small = ("change.json", "nginx.csr", "backup/SHA256SUMS", "armed", "decided", "journal-head")
-    publics = {
-        "key": ("nginx.key", _PUBLIC.format("nginx.key")),
-        "csr": ("nginx.csr", "openssl req -in nginx.csr -noout -pubkey"),
-        "certificate": ("nginx.crt", "openssl x509 -in nginx.crt -noout -pubkey"),
-    }
-    lines = [
-        f"cd {shlex.quote(folder)} || exit 0",
-        _SAY,
-        _SAY_FILE,
-        _SAY_PUBLIC,
-        *(f"say_file {name}" for name in small),
-        _pair_lines(""),
-        _pair_lines("backup/"),
-        _public_line("backup/"),
-        *(f"say_public {name} '[ -f {file} ] && {script}'" for name, (file, script) in publics.items()),
-        "say files 'find . -type f -printf \"%m %P\\n\" | sort'",
-    ]
-    command = Command("where the change stands", "\n".join(lines))
-    return Fact(command, lambda text: _change_folder(change_id, _labelled(text)) if text else ChangeFolder(change_id))
-
-
-def _change_folder(change_id: str, said: Mapping[str, bytes]) -> ChangeFolder:
-    text = {label: value.decode(errors="replace") for label, value in said.items()}
-    begun = _begun(text["change.json"])
-    sums = (line.split("  ", 1) for line in text["backup/SHA256SUMS"].splitlines())
-    names = ("key", "csr", "certificate")
-    return ChangeFolder(
-        change_id=change_id,
-        kind=begun.get("kind", "replace"),
-        request=begun.get("request", {}),
-        csr=text["nginx.csr"],
-        staged=_pair({**said, "public:nginx.key": said["pem:key"]}, ""),
-        public_keys={name: (text[f"digest:{name}"][:64], text[f"pem:{name}"]) for name in names if text[f"pem:{name}"]},
-        before=_pair(said, "backup/"),
-        backup_sums={name: digest for digest, name in sums},
-        armed=bool(text["armed"]),
-        decided=text["decided"].strip(),
-        journal_head=text["journal-head"].strip(),
-        files={name: mode for mode, _, name in (line.partition(" ") for line in text["files"].splitlines())},
-    )
-
-
-def _begun(text: str) -> Mapping[str, Any]:
-    """What a change began with; nothing where the writing of it was cut off, so that later runs can take its place."""
-    try:
-        begun = json.loads(text)
-    except ValueError:
-        return {}
-    return begun if isinstance(begun, dict) else {}
 
 
 def served(connect: str, server_name: str) -> Fact[Served]:

@@ -84,13 +84,19 @@ served() { # the SHA-256 fingerprint of the leaf that nginx serves, lower-case h
     openssl x509 -noout -fingerprint -sha256 2>/dev/null | sed 's/.*=//; s/://g; y/ABCDEF/abcdef/'
 }
 
-look() { # look LEAF SECONDS
-  until_=$(($(clock) + $2))
+look() { # look LEAF SECONDS: after a reload the old workers may still answer, so that once is not enough
+  until_=$(($(clock) + $2)) wanted=1 seen=0 wrong=
+  [ "$activation" = restart ] || wanted=3
   while :; do
     leaf=$(served)
     state=$(timeout 10 docker inspect --format '{{.State.Status}} {{.RestartCount}}' "$container" 2>&1)
+    if [ "$leaf" = "$1" ]; then seen=$((seen + 1)) wrong=; else seen=0; fi
+    [ -z "$leaf" ] || [ "$leaf" = "$1" ] || wrong=${wrong:-$(clock)}
     case $state in
-      "running "*) [ "$leaf" = "$1" ] && return 0 ;;
+      "running "*)
+        [ "$seen" -lt "$wanted" ] || return 0
+        [ -z "$wrong" ] || [ $(($(clock) - wrong)) -lt 10 ] || break # it answers, and goes on answering with another one
+        ;;
       "restarting "*) [ "${state##* }" -ge 2 ] && break ;;
     esac
     [ "$(clock)" -lt "$until_" ] || break

@@ -6,16 +6,31 @@ from dataclasses import replace
 from typing import Any
 
 from runbook_lib.errors import Refused
-from runbook_lib.models import ChangeFolder, CommandResult, Facts
+from runbook_lib.models import ChangeFolder, Command, CommandResult, Facts
 from runbook_lib.parameters import Parameters
+from runbook_lib.server import changes
 from runbook_lib.server import facts as read
+from runbook_lib.server.reading import Fact
 from runbook_lib.server.shell import RootShell
 
 
-async def read_change(shell: RootShell, parameters: Parameters, change_id: str) -> ChangeFolder:
-    """One change's folder."""
-    fact = read.change_folder(parameters.state_dir, change_id)
-    return fact.process(_said(await shell.run(fact.command), parameters.host))
+async def read_change(
+    shell: RootShell, parameters: Parameters, known: ChangeFolder, first: Sequence[Command] = ()
+) -> ChangeFolder:
+    """One change's folder, in one round trip with what is to be run before it is read.
+
+    Args:
+        shell: The root shell.
+        parameters: Where to look.
+        known: The change as it was read before, or nothing but its id.
+        first: Commands whose result nothing depends on.
+
+    Raises:
+        Refused: It cannot be read.
+    """
+    fact = changes.change_folder(parameters.state_dir, known)
+    *_, result = await shell.run_all([*first, fact.command])
+    return fact.process(_said(result, parameters.host))
 
 
 async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, change_ids: Sequence[str]) -> Facts:
@@ -34,20 +49,20 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
         read.identity(),
         read.containers(),
         read.folder_listing(parameters.conf_dir),
-        read.pair(parameters.conf_dir),
+        changes.pair(parameters.conf_dir),
         read.listening(parameters.https_port),
         read.space(parameters.conf_dir, parameters.state_dir),
         read.state_dir_place(parameters.state_dir),
-        read.change_list(parameters.state_dir),
+        changes.change_list(parameters.state_dir),
     ])  # fmt: skip
     now = dt.datetime.now(dt.UTC)
-    containers, files, live, sockets, (free, size), place, changes = rest
+    containers, files, live, sockets, (free, size), place, listed = rest
     container = read.find_container(containers, parameters.container, parameters.conf_dir)
-    confirmed = [name for name, _, decided in changes if decided == "confirmed"][-1:]
-    wanted = dict.fromkeys([*change_ids, *confirmed, *(name for name, _, decided in changes if not decided)])
+    confirmed = [name for name, _, decided in listed if decided == "confirmed"][-1:]
+    wanted = dict.fromkeys([*change_ids, *confirmed, *(name for name, _, decided in listed if not decided)])
     addresses = await _listening(shell, parameters.host, sockets, container.pid if container else 0)
     connect = read.connect_address(addresses, parameters.host)
-    folders = [read.change_folder(parameters.state_dir, name) for name in wanted]
+    folders = [changes.change_folder(parameters.state_dir, ChangeFolder(name)) for name in wanted]
     probes = [read.served(connect, address) for address in parameters.addresses] if connect else []
     found = await _read(shell, parameters.host, [], [*folders, *probes])
     return Facts(
@@ -70,7 +85,7 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
         now=now,
         state_dir_faults=place,
         missing_tools=identity.missing_tools,
-        listed=changes,
+        listed=listed,
         changes=tuple(found[: len(folders)]),
     )
 
@@ -97,8 +112,8 @@ async def look_again(
         parameters.host,
         [
             read.folder_listing(parameters.conf_dir),
-            read.pair(parameters.conf_dir),
-            read.change_folder(parameters.state_dir, change_id),
+            changes.pair(parameters.conf_dir),
+            changes.change_folder(parameters.state_dir, facts.change(change_id)),
         ],
         [
             *(read.served(connect, address) for address in parameters.addresses),
@@ -123,7 +138,7 @@ async def _listening(shell: RootShell, host: str, sockets: Sequence[tuple[str, s
 
 
 async def _read(
-    shell: RootShell, host: str, facts: Sequence[read.Fact[Any]], tolerant: Sequence[read.Fact[Any]] = ()
+    shell: RootShell, host: str, facts: Sequence[Fact[Any]], tolerant: Sequence[Fact[Any]] = ()
 ) -> list[Any]:
     """Facts in one round trip; those of `tolerant` make something of a command that failed, too."""
     results = await shell.run_all([fact.command for fact in (*facts, *tolerant)])

@@ -1,5 +1,6 @@
 """Step 5: key, CSR and certificate hold the same public key, and the certificate is one that clients will take."""
 
+import contextlib
 import dataclasses
 import datetime as dt
 from collections.abc import Mapping
@@ -12,12 +13,20 @@ from runbook_lib.pki.checks import check_certificate, check_keys
 
 def digests(facts: Facts, change_id: str) -> tuple[KeyDigest, ...]:
     """The public key of each staged file, once as the server's openssl sees it and once as cryptography does here."""
-    change = facts.change(change_id)
+    public = facts.change(change_id).public_keys
     names = {"key": "nginx.key", "csr": "nginx.csr", "certificate": "nginx.crt"}
     return tuple(
-        KeyDigest(names[name], server, spki_sha256(pem))
-        for name, (server, pem) in sorted(change.public_keys.items(), key=lambda item: list(names).index(item[0]))
+        KeyDigest(file, public[name][0], _spki_sha256(public[name][1]))
+        for name, file in names.items()
+        if name in public
     )
+
+
+def _spki_sha256(pem: str) -> str:
+    """Empty for a key of a kind that only the server's openssl knows."""
+    with contextlib.suppress(ValueError):
+        return spki_sha256(pem)
+    return ""
 
 
 def checks(

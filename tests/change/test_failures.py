@@ -131,7 +131,8 @@ async def test_another_certificate_is_served(operator: Operator) -> None:
             == 0
         )
         new = (operator.of(change.change_id) / "nginx.crt").read_text()
-        wait_until(lambda: operator.server.served() not in {first, new})
+        # after a reload the old workers may still answer
+        wait_until(lambda: not {first, new} & {operator.server.served() for _ in range(5)})
         with pytest.raises(RolledBack) as caught:
             await change.confirm()
     finally:
@@ -173,7 +174,7 @@ async def test_a_run_that_is_stopped(operator: Operator) -> None:
         install = asyncio.create_task(change.install())
         await asyncio.to_thread(wait_until, lambda: "swapped" in log.read_text())
         install.cancel()
-        with pytest.raises(RolledBack, match="CancelledError") as caught:
+        with pytest.raises(RolledBack, match="stopped by hand") as caught:
             await install
     finally:
         await change.close()

@@ -179,7 +179,7 @@ async def test_which_change_goes_on(operator: Operator) -> None:
             both = await operator.run(kind)
             assert isinstance(both.error, UnusableParameters)
             assert both.outcome.exit_code == 2
-            assert f"several changes are open on {operator.given['host']}: {ids}" in both.said
+            assert f"several changes are open: {ids}" in both.said
         named = await operator.run("request", change_id=first.change_id)
         assert (named.outcome, named.change_id) == (Outcome.WAITING, first.change_id)
 

@@ -246,9 +246,9 @@ KEY_ROWS = {
     "another certificate": ((ONE, ONE), (ONE, ONE), (OTHER, OTHER), Verdict.FAIL, "nginx.crt"),
     "another key": ((OTHER, OTHER), (ONE, ONE), (ONE, ONE), Verdict.FAIL, "nginx.c"),
     "the programs differ": ((ONE, ONE), (ONE, OTHER), (ONE, ONE), Verdict.FAIL, "nginx.csr"),
-    "openssl could not read one": ((ONE, ONE), (ONE, ONE), ("", ONE), Verdict.UNKNOWN, "nginx.crt"),
+    "openssl could not read one": ((ONE, ONE), (ONE, ONE), ("", ONE), Verdict.FAIL, "nginx.crt"),
     "one unread and another wrong": (("", ONE), (ONE, ONE), (OTHER, OTHER), Verdict.FAIL, "nginx.crt"),
-    "nothing was read": (("", ""), ("", ""), ("", ""), Verdict.UNKNOWN, "nginx.key, nginx.csr, nginx.crt"),
+    "nothing was read": (("", ""), ("", ""), ("", ""), Verdict.FAIL, "nginx.key, nginx.csr, nginx.crt"),
 }
 
 
@@ -256,7 +256,7 @@ KEY_ROWS = {
 def test_keys_are_compared(
     key: tuple[str, str], csr: tuple[str, str], certificate: tuple[str, str], verdict: Verdict, found: str
 ) -> None:
-    """One digest six times passes; another one fails; one that could not be taken is `unknown`, never `pass`."""
+    """One digest six times passes; another one fails; one that could not be taken fails as well."""
     rows = [
         KeyDigest(file, *digests)
         for file, digests in (("nginx.key", key), ("nginx.csr", csr), ("nginx.crt", certificate))

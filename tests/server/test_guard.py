@@ -337,7 +337,7 @@ def test_without_arguments_it_explains_itself(on_practice: Guarded) -> None:
 
 
 def test_exactly_one_of_confirm_and_roll_back_wins(guarded: Guarded) -> None:
-    """Raced many times: one ends 0, the other 3 and names the winner, and the live pair is the winner's."""
+    """Raced, and with a head start: one ends 0, the other 3 and names the winner, and the live pair is the winner's."""
     folder, conf_dir = guarded.folder, guarded.conf_dir
     winners = set()
     for number in range(6):
@@ -346,8 +346,9 @@ def test_exactly_one_of_confirm_and_roll_back_wins(guarded: Guarded) -> None:
             "sh guard.sh swap"
         )
         contenders = ["confirm >confirm.log", "roll-back race >roll-back.log"][:: 1 if number % 2 else -1]
+        head_start = "sleep 0.5;" if number > 3 else ""
         said = guarded.run(
-            f"cd {folder}; " + "".join(f"sh guard.sh {each} 2>&1 & pid{index}=$!; " for index, each in enumerate(contenders))
+            f"cd {folder}; " + "".join(f"sh guard.sh {each} 2>&1 & pid{index}=$!; {head_start} " for index, each in enumerate(contenders))
             + "wait $pid0; echo $?; wait $pid1; echo $?; cat decided"
         ).split()  # fmt: skip
         assert sorted(said[:2]) == ["0", str(DECIDED_BEFORE)], said

@@ -269,9 +269,10 @@ def test_another_public_key_in_any_of_the_three_fails(name: str) -> None:
     assert compared(public_keys=PUBLIC | {name: (OTHER_KEY[0], PUBLIC[name][1])}) == {SAME_KEY: FAIL}
 
 
-def test_a_digest_that_could_not_be_taken_is_unknown() -> None:
-    """Unknown is no pass."""
-    assert compared(public_keys=PUBLIC | {"csr": ("", PUBLIC["csr"][1])}) == {SAME_KEY: UNKNOWN}
+def test_a_digest_that_could_not_be_taken_fails() -> None:
+    """What cannot be compared does not go live, whichever of the two programs cannot read it."""
+    assert compared(public_keys=PUBLIC | {"csr": ("", PUBLIC["csr"][1])}) == {SAME_KEY: FAIL}
+    assert compared(public_keys=PUBLIC | {"csr": (PUBLIC["csr"][0], "no key")}) == {SAME_KEY: FAIL}
 
 
 def test_the_files_are_shown_in_their_order() -> None:

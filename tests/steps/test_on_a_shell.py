@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.models import ChangeFolder, Command, Facts, Verdict
-from runbook_lib.server.facts import change_folder, pair
+from runbook_lib.server.changes import change_folder, pair
 from runbook_lib.steps import backup, compare, csr, folder, key, stage
 from tests.pki.authority import Issued, ec_key, issue
 from tests.steps.facts import CHANGE, OLD, a_server, key_pem, parameters
@@ -47,7 +47,7 @@ class Server:
         """Facts of this change and the live pair, read by the commands that read them on a server."""
         change, live = (
             fact.process(subprocess.run(["sh", "-c", fact.command.script], text=True, capture_output=True, check=True).stdout)
-            for fact in (change_folder(str(self.state_dir), CHANGE), pair(str(self.conf_dir)))
+            for fact in (change_folder(str(self.state_dir), ChangeFolder(CHANGE)), pair(str(self.conf_dir)))
         )  # fmt: skip
         assert isinstance(change, ChangeFolder)
         return replace(a_server(self.parameters, live=live), changes=(change,))

@@ -1,0 +1,61 @@
+"""The fields of a change's last run that go into a ticket, derived from its journal and stored nowhere else."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from runbook_lib.models import Outcome, State
+from runbook_lib.record.journal import Event, arms, last_run, outcome_of, read
+from runbook_lib.tables import fingerprint, milliseconds
+
+_UNTOUCHED = {State.NONE, State.STARTED, State.WAITING, State.READY}
+
+
+def fields(folder: Path) -> dict[str, str]:
+    """What a person pastes into a ticket, by the name of the field.
+
+    Args:
+        folder: The record's folder.
+    """
+    events = read(folder)
+    run = last_run(events)
+    outcome = outcome_of(events)
+    begun, facts, plan = (next(_of(run, name), {}) for name in ("run", "facts", "plan"))
+    armed = any(map(arms, events)) or facts.get("state", State.NONE) not in _UNTOUCHED
+    hostname = f" ({facts['hostname']})" if facts else ""
+    return {
+        "outcome": outcome,
+        "server": f"{begun.get('host', '')}{hostname}",
+        "change": folder.name,
+        "ticket": begun.get("ticket") or "none",
+        "reason": begun.get("reason") or "none",
+        "operator": begun.get("operator", ""),
+        **{f"certificate {role}": _certificate(each) for role, each in _certificates(run, outcome).items()},
+        "outage": _outage(run),
+        "plan": f"sha256:{plan['sha256']}" if plan else "none",
+        "way back": plan.get("way_back", "") if armed else "none needed: the live pair was not touched",
+        "record": str(folder),
+    }
+
+
+def _of(events: Sequence[Event], name: str) -> Iterator[Event]:
+    return (event for event in events if event["event"] == name)
+
+
+def _certificates(run: Sequence[Event], outcome: Outcome) -> dict[str, Event]:
+    """The certificate that was live before, and the one that is live after it where that is known."""
+    found = {event["role"]: event for event in _of(run, "certificate") if event["role"] in {"before", "after"}}
+    if "before" in found and "after" not in found and outcome not in {Outcome.UNKNOWN, Outcome.FAILED}:
+        found["after"] = found["before"]
+    return found
+
+
+def _certificate(event: Event) -> str:
+    until = event["not_after"][:16].replace("T", " ")
+    return f"{event['common_name']}, until {until} UTC\n{fingerprint(event['sha256'])}"
+
+
+def _outage(run: Sequence[Event]) -> str:
+    measured = next(_of(run, "probe"), None)
+    if measured:
+        return f"{milliseconds(measured['outage_ms'])} without an answer"
+    return "unknown: nginx was not asked all the while" if any(map(arms, run)) else "none"

@@ -1,0 +1,159 @@
+"""Facts about pairs and changes; of a private key never more than its hash and its public key."""
+
+import contextlib
+import io
+import json
+import shlex
+import tarfile
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from runbook_lib.models import Certificate, ChangeFolder, Command, Pair
+from runbook_lib.pki.certificates import read_certificates, spki_sha256
+from runbook_lib.server.reading import SAY, Fact, labelled
+
+_PUBLIC = "openssl pkey -in {} -pubout -passin pass:"
+# the public key that a command prints as PEM, and its digest
+_SAY_PUBLIC = (
+    'say_public() { pem=$(eval "$2" 2>/dev/null); body=${pem#*KEY-----}; say "pem:$1" ${pem:+\'echo "$pem"\'}; '
+    'say "digest:$1" ${pem:+\'echo "${body%-----END*}" | base64 -d | sha256sum\'}; }'
+)
+_SHOWN = "change.json nginx.csr nginx.crt backup/SHA256SUMS backup/nginx.crt armed decided journal-head"
+_PUBLICS = {
+    "key": ("nginx.key", _PUBLIC.format("nginx.key")),
+    "csr": ("nginx.csr", "openssl req -in nginx.csr -noout -pubkey"),
+    "certificate": ("nginx.crt", "openssl x509 -in nginx.crt -noout -pubkey"),
+    "before": ("backup/nginx.key", _PUBLIC.format("backup/nginx.key")),
+}
+_LARGEST_BLOCKS = 512  # of 512 bytes
+
+
+def pair(folder: str) -> Fact[Pair]:
+    """The pair in a folder; the private key by its hash and its public key alone."""
+    lines = [
+        f"cd {shlex.quote(folder)} || exit 0",
+        SAY,
+        "say sums sha256sum nginx.crt nginx.key",
+        "say certificate head -c 262144 nginx.crt",
+        f"say public {_PUBLIC.format('nginx.key')}",
+    ]
+
+    def process(text: str) -> Pair:
+        said = labelled(text)
+        public = said.get("public", b"").decode()
+        return _pair(said.get("certificate", b""), public, _sums(said.get("sums", b"").decode()))
+
+    return Fact(Command("what the pair is", "\n".join(lines)), process)
+
+
+def _sums(text: str) -> dict[str, str]:
+    """Digest by file name, from what sha256sum printed."""
+    rows = (line.split("  ", 1) for line in text.splitlines())
+    return {name: digest for digest, name in rows}
+
+
+def _pair(certificate: bytes, public: str, sums: Mapping[str, str], folder: str = "") -> Pair:
+    chain: tuple[Certificate, ...] = ()
+    with contextlib.suppress(ValueError):
+        chain = read_certificates(certificate)
+    digest = ""
+    with contextlib.suppress(ValueError):
+        digest = spki_sha256(public)
+    return Pair(sums.get(f"{folder}nginx.crt", ""), sums.get(f"{folder}nginx.key", ""), chain, digest)
+
+
+def change_list(state_dir: str) -> Fact[tuple[tuple[str, str, str], ...]]:
+    """The changes that have a folder, oldest first: id, `replace` or `restore`, and what was decided."""
+    script = (
+        f'cd {shlex.quote(state_dir)}/changes 2>/dev/null || exit 0; for each in *; do [ -f "$each/change.json" ] || continue; '
+        'kind=replace; grep -q \'"kind": "restore"\' "$each/change.json" && kind=restore; '
+        'echo "$each $kind $(cat "$each/decided" 2>/dev/null)"; done'
+    )
+
+    def process(text: str) -> tuple[tuple[str, str, str], ...]:
+        rows = (line.split(" ", 2) for line in sorted(text.splitlines()))
+        return tuple((name, kind, decided) for name, kind, decided in rows)
+
+    return Fact(Command("which changes there are", script), process)
+
+
+def change_folder(state_dir: str, known: ChangeFolder) -> Fact[ChangeFolder]:
+    """Everything about one change that may be shown: never a private key, only its hash and its public key.
+
+    Args:
+        state_dir: Where the changes lie.
+        known: The change as it was read before, or with nothing but its id: the public key of a file whose bytes are the
+            same as then is not taken out of it again.
+    """
+    digests = _digests(known)
+    lines = [
+        f"cd {shlex.quote(f'{state_dir}/changes/{known.change_id}')} || exit 0",
+        SAY,
+        _SAY_PUBLIC,
+        f"sums=$(sha256sum {' '.join(file for file, _ in _PUBLICS.values())} backup/nginx.crt 2>/dev/null)",
+        "say sums ${sums:+'echo \"$sums\"'}",
+        "say files 'find . -type f -printf \"%m %P\\n\"'",
+        f"say shown 'find {_SHOWN} -type f -size -{_LARGEST_BLOCKS + 1} -print0 | tar --null -T - -cf -'",
+        *(_public_line(name, digests[name]) for name in _PUBLICS),
+    ]
+    command = Command("where the change stands", "\n".join(lines))
+    return Fact(command, lambda text: _change_folder(known, labelled(text)) if text else ChangeFolder(known.change_id))
+
+
+def _digests(change: ChangeFolder) -> dict[str, str]:
+    """The digest of each file that a public key is taken from, as it was read."""
+    return {
+        "key": change.staged.key_sha256,
+        "csr": sha256(change.csr.encode()).hexdigest() if change.csr else "",
+        "certificate": change.staged.certificate_sha256,
+        "before": change.before.key_sha256,
+    }
+
+
+def _public_line(name: str, known: str) -> str:
+    """Says the public key in a file that is there, unless the file has the known digest."""
+    file, script = _PUBLICS[name]
+    same = f'*"{known}  {file}"*) ;; ' if known else ""
+    return f"case $sums in {same}*\"  {file}\"*) say_public {name} '{script}' ;; esac"
+
+
+def _change_folder(known: ChangeFolder, said: Mapping[str, bytes]) -> ChangeFolder:
+    sums, modes = _sums(said["sums"].decode()), said["files"].decode(errors="replace").splitlines()
+    with tarfile.open(fileobj=io.BytesIO(said["shown"])) as shown:
+        files = {each.name: reader.read() for each in shown if (reader := shown.extractfile(each))}
+    text = {name: files.get(name, b"").decode(errors="replace") for name in _SHOWN.split()}
+    begun = _begun(text["change.json"])
+    publics = {
+        name: (said[f"digest:{name}"].decode()[:64], pem.decode())
+        for name in _PUBLICS
+        if (pem := said.get(f"pem:{name}"))
+    }
+    publics |= {
+        name: public
+        for name, public in known.public_keys.items()
+        if f"pem:{name}" not in said and _PUBLICS[name][0] in sums
+    }
+    return ChangeFolder(
+        change_id=known.change_id,
+        kind=begun.get("kind", "replace"),
+        request=begun.get("request", {}),
+        csr=text["nginx.csr"],
+        staged=_pair(files.get("nginx.crt", b""), publics.get("key", ("", ""))[1], sums),
+        public_keys=publics,
+        before=_pair(files.get("backup/nginx.crt", b""), publics.get("before", ("", ""))[1], sums, "backup/"),
+        backup_sums=_sums(text["backup/SHA256SUMS"]),
+        armed=bool(text["armed"]),
+        decided=text["decided"].strip(),
+        journal_head=text["journal-head"].strip(),
+        files={name: mode for mode, _, name in (line.partition(" ") for line in modes)},
+    )
+
+
+def _begun(text: str) -> Mapping[str, Any]:
+    """What a change began with; nothing where the writing of it was cut off, so that later runs can take its place."""
+    try:
+        begun = json.loads(text)
+    except ValueError:
+        return {}
+    return begun if isinstance(begun, dict) else {}
