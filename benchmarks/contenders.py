@@ -62,11 +62,11 @@ class Site:
         command = f"sudo -S -p '' sh -s {NAME} {self._host.address}"
         _run("ssh", "-F", "/dev/null", *self._ssh_options(), f"admin@{self._host.address}", command, given=script)
 
-    def conductor(self) -> None:
+    def conductor_as_process(self) -> None:
         """The conductor as a process of its own."""
         _run(sys.executable, str(HERE / "conductor.py"), str(self._parameters))
 
-    def conductor_inside(self) -> None:
+    def conductor(self) -> None:
         """The conductor in this process, where everything is loaded: as many changes in a row would see it."""
         asyncio.run(replace(self._values, self._folder))
 

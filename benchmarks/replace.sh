@@ -15,6 +15,8 @@ cd "$work"
 
 tar --xattrs -C /etc -cpf aos.tar aos
 cp -p "$conf/nginx.crt" "$conf/nginx.key" .
+tar -C /etc -df aos.tar
+for each in nginx.crt nginx.key; do tar -xOf aos.tar "aos/nginx.conf.d/$each" | cmp - "$each"; done
 sha256sum aos.tar nginx.crt nginx.key >SHA256SUMS
 
 openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out new.key 2>/dev/null
@@ -37,6 +39,7 @@ mv -fT "$conf/.nginx.crt.new" "$conf/nginx.crt"
 
 docker exec aos_nginx_1 nginx -t 2>/dev/null
 docker restart aos_nginx_1 >/dev/null
+[ "$(docker inspect --format '{{.State.Status}} {{.RestartCount}}' aos_nginx_1)" = 'running 0' ]
 
 new=$(openssl x509 -in new.crt -noout -fingerprint -sha256)
 tries=0

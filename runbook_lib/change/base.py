@@ -72,7 +72,7 @@ class Change(ABC):
         self.way_back = install.way_back(self.parameters, change_id)
         self.folder = folder_of(self.parameters, change_id)
         self.applier = Applier(session.shell, record.journal, self.parameters.host)
-        self.views = Views(self.parameters, session.connection.ssh)
+        self.views = Views(self.parameters, session.connection)
         self._planned: Plan | None = None
         self._passed: set[str] = set()
         self._closed = False
@@ -212,7 +212,7 @@ class Change(ABC):
 
     async def leave_head(self) -> None:
         """Leaves the journal's head on the server."""
-        await self.session.shell.run(self.head())
+        await self.session.shell.run_all([self.head()], bounded=False)
 
     async def refresh(self) -> None:
         """Leaves the journal's head in the change's own folder and reads that again."""

@@ -2,16 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from runbook_lib.models import Served
 from runbook_lib.parameters import Parameters
 from runbook_lib.probe import tls
+from runbook_lib.server.connection import Connection
 from runbook_lib.server.facts import connect_address
 from runbook_lib.tables import plain
-
-if TYPE_CHECKING:
-    import asyncssh
 
 HTTP_OK = 200
 API_LIMIT_S = 5
@@ -23,11 +20,11 @@ class Views:
 
     Args:
         parameters: The service addresses and the port.
-        ssh: The connection to the server, through which nginx is reached where sshd allows forwarding.
+        connection: To the server; through it nginx is reached where sshd allows forwarding.
     """
 
-    def __init__(self, parameters: Parameters, ssh: "asyncssh.SSHClientConnection") -> None:
-        self._parameters, self._ssh = parameters, ssh
+    def __init__(self, parameters: Parameters, connection: Connection) -> None:
+        self._parameters, self._connection = parameters, connection
 
     async def look(self, listening: tuple[str, ...]) -> tuple[Served, ...]:
         """What is served at every service address, by both ways.
@@ -75,4 +72,4 @@ class Views:
 
     def _through_ssh(self, listening: tuple[str, ...]) -> tls.Opener:
         address, _, port = connect_address(listening, self._parameters.host).rpartition(":")
-        return lambda: self._ssh.open_connection(address.strip("[]"), int(port or 0), encoding=None)
+        return lambda: self._connection.ssh.open_connection(address.strip("[]"), int(port or 0), encoding=None)

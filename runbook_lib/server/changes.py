@@ -11,13 +11,13 @@ from typing import Any
 
 from runbook_lib.models import Certificate, ChangeFolder, Command, Pair
 from runbook_lib.pki.certificates import read_certificates, spki_sha256
-from runbook_lib.server.reading import SAY, Fact, labelled
+from runbook_lib.server.reading import Fact, in_parts
 
 _PUBLIC = "openssl pkey -in {} -pubout -passin pass:"
 # the public key that a command prints as PEM, and its digest
-_SAY_PUBLIC = (
-    'say_public() { pem=$(eval "$2" 2>/dev/null); body=${pem#*KEY-----}; say "pem:$1" ${pem:+\'echo "$pem"\'}; '
-    'say "digest:$1" ${pem:+\'echo "${body%-----END*}" | base64 -d | sha256sum\'}; }'
+_PUBLIC_PART = (
+    'public() { pem=$(eval "$2"); body=${pem#*KEY-----}; part "pem:$1"; [ -z "$pem" ] || echo "$pem"; '
+    'part "digest:$1"; [ -z "$pem" ] || echo "${body%-----END*}" | base64 -d | sha256sum; }'
 )
 _SHOWN = "change.json nginx.csr nginx.crt backup/SHA256SUMS backup/nginx.crt armed decided journal-head"
 _PUBLICS = {
@@ -26,25 +26,21 @@ _PUBLICS = {
     "certificate": ("nginx.crt", "openssl x509 -in nginx.crt -noout -pubkey"),
     "before": ("backup/nginx.key", _PUBLIC.format("backup/nginx.key")),
 }
-_LARGEST_BLOCKS = 512  # of 512 bytes
+_LARGEST = 1 << 18
 
 
 def pair(folder: str) -> Fact[Pair]:
     """The pair in a folder; the private key by its hash and its public key alone."""
     lines = [
-        f"cd {shlex.quote(folder)} || exit 0",
-        SAY,
-        "say sums sha256sum nginx.crt nginx.key",
-        "say certificate head -c 262144 nginx.crt",
-        f"say public {_PUBLIC.format('nginx.key')}",
+        "part sums; sha256sum nginx.crt nginx.key",
+        f"part public; {_PUBLIC.format('nginx.key')}",
+        f"part certificate; head -c {_LARGEST} nginx.crt",
     ]
 
-    def process(text: str) -> Pair:
-        said = labelled(text)
-        public = said.get("public", b"").decode()
-        return _pair(said.get("certificate", b""), public, _sums(said.get("sums", b"").decode()))
+    def process(parts: dict[str, bytes]) -> Pair:
+        return _pair(parts["certificate"], parts["public"].decode(), _sums(parts["sums"].decode()))
 
-    return Fact(Command("what the pair is", "\n".join(lines)), process)
+    return in_parts("what the pair is", f"cd {shlex.quote(folder)} || exit 0", lines, process, Pair())
 
 
 def _sums(text: str) -> dict[str, str]:
@@ -88,17 +84,18 @@ def change_folder(state_dir: str, known: ChangeFolder) -> Fact[ChangeFolder]:
     """
     digests = _digests(known)
     lines = [
-        f"cd {shlex.quote(f'{state_dir}/changes/{known.change_id}')} || exit 0",
-        SAY,
-        _SAY_PUBLIC,
-        f"sums=$(sha256sum {' '.join(file for file, _ in _PUBLICS.values())} backup/nginx.crt 2>/dev/null)",
-        "say sums ${sums:+'echo \"$sums\"'}",
-        "say files 'find . -type f -printf \"%m %P\\n\"'",
-        f"say shown 'find {_SHOWN} -type f -size -{_LARGEST_BLOCKS + 1} -print0 | tar --null -T - -cf -'",
+        _PUBLIC_PART,
+        f"sums=$(sha256sum {' '.join(file for file, _ in _PUBLICS.values())} backup/nginx.crt)",
+        'part sums; [ -z "$sums" ] || echo "$sums"',
+        "part files; find . -type f -printf '%m %P\\n'",
         *(_public_line(name, digests[name]) for name in _PUBLICS),
+        f"part shown; find {_SHOWN} -type f -size -{_LARGEST + 1}c -print0 | tar --null -T - -cf -",
     ]
-    command = Command("where the change stands", "\n".join(lines))
-    return Fact(command, lambda text: _change_folder(known, labelled(text)) if text else ChangeFolder(known.change_id))
+    place = shlex.quote(f"{state_dir}/changes/{known.change_id}")
+    return in_parts(
+        "where the change stands", f"cd {place} || exit 0", lines,
+        lambda parts: _change_folder(known, parts), ChangeFolder(known.change_id),
+    )  # fmt: skip
 
 
 def _digests(change: ChangeFolder) -> dict[str, str]:
@@ -112,10 +109,10 @@ def _digests(change: ChangeFolder) -> dict[str, str]:
 
 
 def _public_line(name: str, known: str) -> str:
-    """Says the public key in a file that is there, unless the file has the known digest."""
+    """The part with the public key in a file that is there, unless the file has the known digest."""
     file, script = _PUBLICS[name]
     same = f'*"{known}  {file}"*) ;; ' if known else ""
-    return f"case $sums in {same}*\"  {file}\"*) say_public {name} '{script}' ;; esac"
+    return f"case $sums in {same}*\"  {file}\"*) public {name} '{script}' ;; esac"
 
 
 def _change_folder(known: ChangeFolder, said: Mapping[str, bytes]) -> ChangeFolder:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from runbook_lib.models import Command, Container, FileFact, Mount, Served
-from runbook_lib.server.reading import SAY, Fact, labelled
+from runbook_lib.server.reading import DOCKER, Fact, in_parts
 
 TOOLS = ("docker", "flock", "openssl", "setsid", "sha256sum", "sync", "tar", "timeout")
 LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
@@ -35,30 +35,27 @@ class Identity:
 def identity() -> Fact[Identity]:
     """Host name, system, openssl, user id of the root shell, clock, missing programs."""
     lines = [
-        SAY,
-        "say hostname hostname",
-        "say os '. /etc/os-release; echo \"$PRETTY_NAME\"'",
-        "say openssl openssl version",
-        "say uid id -u",
-        f"say missing 'for tool in {' '.join(TOOLS)}; do command -v $tool >/dev/null || echo $tool; done'",
-        "say clock date +%s.%N",
+        "part hostname; hostname",
+        'part os; (. /etc/os-release; echo "$PRETTY_NAME")',
+        "part openssl; openssl version",
+        "part uid; id -u",
+        f"part missing; for tool in {' '.join(TOOLS)}; do command -v $tool >/dev/null || echo $tool; done",
+        "part clock; date +%s.%N",
     ]
 
-    def process(text: str) -> Identity:
-        said = {label: value.decode(errors="replace").strip() for label, value in labelled(text).items()}
+    def process(parts: dict[str, bytes]) -> Identity:
+        said = {name: value.decode(errors="replace").strip() for name, value in parts.items()}
         clock = dt.datetime.fromtimestamp(float(said["clock"]), dt.UTC)
         return Identity(
             said["hostname"], said["os"], said["openssl"], int(said["uid"]), clock, tuple(said["missing"].split())
         )
 
-    return Fact(Command("who the server is", "\n".join(lines)), process)
+    return in_parts("who the server is", ":", lines, process)
 
 
 def containers() -> Fact[tuple[Container, ...]]:
     """Every container docker knows, running or not."""
-    script = (
-        "ids=$(docker ps --all --quiet --no-trunc) && if [ -n \"$ids\" ]; then docker inspect $ids; else echo '[]'; fi"
-    )
+    script = f"ids=$({DOCKER} ps --all --quiet --no-trunc) || exit; [ -n \"$ids\" ] || {{ echo '[]'; exit; }}; {DOCKER} inspect $ids"
 
     def process(text: str) -> tuple[Container, ...]:
         return tuple(_container(each) for each in json.loads(text or "[]"))
@@ -72,7 +69,7 @@ def container(container_id: str) -> Fact[Container | None]:
     def process(text: str) -> Container | None:
         return next(map(_container, json.loads(text or "[]")), None)
 
-    return Fact(Command("how the container is", f"docker inspect {shlex.quote(container_id)}"), process)
+    return Fact(Command("how the container is", f"{DOCKER} inspect {shlex.quote(container_id)}"), process)
 
 
 def _container(said: Mapping[str, Any]) -> Container:
@@ -101,19 +98,17 @@ def find_container(every: tuple[Container, ...], name: str, conf_dir: str) -> Co
 
 def folder_listing(folder: str) -> Fact[tuple[FileFact, ...]]:
     """Every entry of a folder with type, mode, owner, size and hash; changes no access that matters."""
-    quoted = shlex.quote(folder)
-    script = (
-        f"cd {quoted} && {SAY}; say entries \"find . -mindepth 1 -maxdepth 1 -printf '%f\\\\0%y\\\\0%m\\\\0%U\\\\0%G\\\\0%s\\\\0'\"; "
-        'say sums "find . -mindepth 1 -maxdepth 1 -type f -exec sha256sum --zero -- {} +"'
-    )
+    lines = [
+        "part entries; find . -mindepth 1 -maxdepth 1 -printf '%f\\0%y\\0%m\\0%U\\0%G\\0%s\\0'",
+        "part sums; find . -mindepth 1 -maxdepth 1 -type f -exec sha256sum --zero -- {} +",
+    ]
 
-    def process(text: str) -> tuple[FileFact, ...]:
-        said = labelled(text)
+    def process(parts: dict[str, bytes]) -> tuple[FileFact, ...]:
         sums = {}
-        for row in said["sums"].decode(errors="replace").split("\0")[:-1]:
+        for row in parts["sums"].decode(errors="replace").split("\0")[:-1]:
             digest, _, name = row.partition("  ./")
             sums[name] = digest
-        fields = iter(said["entries"].decode(errors="replace").split("\0")[:-1])
+        fields = iter(parts["entries"].decode(errors="replace").split("\0")[:-1])
         rows = zip(fields, fields, fields, fields, fields, fields, strict=True)
         entries = (
             FileFact(name, kind, mode, owner, group, int(size), sums.get(name, ""))
@@ -121,7 +116,7 @@ def folder_listing(folder: str) -> Fact[tuple[FileFact, ...]]:
         )
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
-    return Fact(Command("what lies in conf_dir", script), process)
+    return in_parts("what lies in conf_dir", f"cd {shlex.quote(folder)} || exit 1", lines, process)
 
 
 def listening(port: int) -> Fact[tuple[tuple[str, str], ...]]:

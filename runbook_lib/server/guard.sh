@@ -125,7 +125,7 @@ arm() { # the timer itself writes that it is armed, so that there is no armed gu
   until_=$(($(clock) + 10))
   while [ ! -e "$here/armed" ]; do
     [ "$(clock)" -lt "$until_" ] || give_up 1 "cannot arm"
-    sleep 0.02
+    sleep 0.005
   done
   say "armed: the old pair comes back in $1 s unless confirmed"
 }

@@ -51,12 +51,22 @@ class RootShell:
         """
         return (await self.run_all([command]))[0]
 
-    async def run_all(self, commands: Iterable[Command]) -> tuple[CommandResult, ...]:
-        """Sends all commands at once, so that they cost one round trip, and collects their results in order."""
+    async def run_all(self, commands: Iterable[Command], *, bounded: bool = True) -> tuple[CommandResult, ...]:
+        """Sends all commands at once, so that they cost one round trip, and collects their results in order.
+
+        Args:
+            commands: The commands; an unbounded one takes nothing on standard input.
+            bounded: Whether each is a process that the server ends at its time limit; what only reads may save that and
+                costs half, and when it hangs the shell is given up.
+
+        Raises:
+            ShellLost: No answer came, so that the commands' effect is unknown.
+        """
         async with self._turn:
             sent = [(command, secrets.token_hex(16)) for command in commands]
+            frame = _frame if bounded else _frame_unbounded
             try:
-                self._process.stdin.write("".join(_frame(command, mark) for command, mark in sent).encode())
+                self._process.stdin.write("".join(frame(command, mark) for command, mark in sent).encode())
                 return tuple([await self._collect(command, mark) for command, mark in sent])
             except (asyncssh.Error, OSError, EOFError, TimeoutError) as error:
                 raise self._lost(error) from None
@@ -136,6 +146,10 @@ def _frame(command: Command, mark: str) -> str:
         msg = "standard input of a command must end with a line end"
         raise ValueError(msg)
     return _frame_text(f"{limited} <<'{mark}'\n{command.stdin}{mark}", mark)
+
+
+def _frame_unbounded(command: Command, mark: str) -> str:
+    return _frame_text(f"(\n{command.script}\n) </dev/null", mark)
 
 
 def _frame_text(script: str, mark: str) -> str:

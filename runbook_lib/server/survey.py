@@ -29,7 +29,7 @@ async def read_change(
         Refused: It cannot be read.
     """
     fact = changes.change_folder(parameters.state_dir, known)
-    *_, result = await shell.run_all([*first, fact.command])
+    *_, result = await shell.run_all([*first, fact.command], bounded=False)
     return fact.process(_said(result, parameters.host))
 
 
@@ -141,7 +141,7 @@ async def _read(
     shell: RootShell, host: str, facts: Sequence[Fact[Any]], tolerant: Sequence[Fact[Any]] = ()
 ) -> list[Any]:
     """Facts in one round trip; those of `tolerant` make something of a command that failed, too."""
-    results = await shell.run_all([fact.command for fact in (*facts, *tolerant)])
+    results = await shell.run_all([fact.command for fact in (*facts, *tolerant)], bounded=False)
     strict = [fact.process(_said(result, host)) for fact, result in zip(facts, results, strict=False)]
     rest = zip(tolerant, results[len(facts) :], strict=True)
     return [*strict, *(fact.process(result.stdout) for fact, result in rest)]

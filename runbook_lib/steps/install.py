@@ -40,13 +40,13 @@ def guard_files(
         f"cd {folder} && aside=attempt-$(cut -d ' ' -f 1 armed) && mkdir $aside && mv armed decided guard.log $aside",
         undo="none needed: it is kept",
     )
-    files = (
-        Command("put the guard in place", f"cat >{folder}/guard.sh", undo=f"rm {folder}/guard.sh", stdin=guard),
-        Command("tell the guard what it must know", f"{{ printf \"PATH='%s'\\n\" \"$PATH\"; cat; }} >{folder}/guard.conf",
-                undo=f"rm {folder}/guard.conf", stdin=conf),
-        Command("put restore.sh in place", f"cat >{folder}/restore.sh", undo=f"rm {folder}/restore.sh", stdin=RESTORE),
-    )  # fmt: skip
-    return ((aside,) if change.decided == "rolled-back" else ()) + files
+    script = (
+        f'cd {folder} && cat >guard.sh && {{ printf "PATH=\'%s\'\\n" "$PATH"; printf %s {shlex.quote(conf)}; }} >guard.conf && '
+        f"printf %s {shlex.quote(RESTORE)} >restore.sh && sync guard.sh guard.conf restore.sh ."
+    )
+    undo = f"cd {folder} && rm guard.sh guard.conf restore.sh"
+    put = Command("put the guard in place, with what it must know, and restore.sh", script, undo=undo, stdin=guard)
+    return (aside, put) if change.decided == "rolled-back" else (put,)
 
 
 def plan(facts: Facts, parameters: Parameters, change_id: str) -> tuple[Command, ...]:

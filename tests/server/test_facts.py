@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from runbook_lib.errors import Refused
 from runbook_lib.models import ChangeFolder, Container, Facts, Mount
 from runbook_lib.parameters import Parameters, validate
 from runbook_lib.server import facts as read
+from runbook_lib.server.reading import Fact
 from runbook_lib.server.survey import read_change, read_facts
 from tests.embedded import EmbeddedHost
 from tests.realserver.host import RealHost
@@ -30,9 +32,12 @@ T = TypeVar("T")
 CONF_DIR = "/etc/aos/nginx.conf.d"
 
 
-def labelled(**values: str) -> str:
-    """What a server prints for labelled values."""
-    return "".join(f"{name} {base64.b64encode(value.encode()).decode()}\n" for name, value in values.items())
+def printed(fact: Fact[T], **parts: str) -> str:
+    """What a server prints for a fact in parts."""
+    mark = re.search(r"[0-9a-f]{32}", fact.command.script)
+    assert mark
+    text = "".join(f"\n{mark[0]} {name}\n{value}" for name, value in parts.items())
+    return base64.b64encode(text.encode()).decode()
 
 
 def parameters(server: ServerUnderTest, **changes: object) -> Parameters:
@@ -59,9 +64,10 @@ def container(name: str, *mounts: tuple[str, str], status: str = "running") -> C
 
 def test_identity() -> None:
     """Names, version, user id and clock as typed values; the clock is UTC."""
-    text = labelled(hostname="aos-server\n", os="Ubuntu 18.04.6 LTS\n", openssl="OpenSSL 1.1.1  11 Sep 2018\n", uid="0\n",
-                    missing="flock\nsetsid\n", clock="1764043200.500000000\n")  # fmt: skip
-    identity = read.identity().process(text)
+    fact = read.identity()
+    text = printed(fact, hostname="aos-server\n", os="Ubuntu 18.04.6 LTS\n", openssl="OpenSSL 1.1.1  11 Sep 2018\n", uid="0\n",
+                   missing="flock\nsetsid\n", clock="1764043200.500000000\n")  # fmt: skip
+    identity = fact.process(text)
     assert identity.hostname == "aos-server"
     assert identity.os == "Ubuntu 18.04.6 LTS"
     assert identity.openssl == "OpenSSL 1.1.1  11 Sep 2018"

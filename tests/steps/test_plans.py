@@ -1,9 +1,12 @@
 """Plans: given these facts, exactly these commands; none where nothing is to do."""
 
 import json
+import os
 import shlex
 import subprocess
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -198,11 +201,19 @@ SETTINGS = ("conf_dir", "container", "activation", "connect", "in_place", "befor
 
 
 def settings_of(facts: Facts, given: Parameters | None = None) -> dict[str, str]:
-    """What guard.conf says to the shell that reads it."""
-    commands = install.guard_files(facts, given or parameters(), CHANGE, guard="GUARD", connect="127.0.0.1:443")
-    (conf,) = (each.stdin for each in commands if "guard.conf" in each.script)
-    shown = "".join(f'printf "%s\\0" "${name}"\n' for name in SETTINGS)
-    ended = subprocess.run(["sh", "-u"], input=conf + shown, text=True, capture_output=True, check=True)
+    """What guard.conf says to the shell that reads it, as the command writes it."""
+    chosen = given or parameters()
+    *_, put = install.guard_files(facts, chosen, CHANGE, guard="GUARD\n", connect="127.0.0.1:443")
+    with tempfile.TemporaryDirectory() as place:
+        script = put.script.replace(folder.folder_of(chosen, CHANGE), place)
+        subprocess.run(["sh", "-uec", script], input=put.stdin, text=True, check=True)
+        assert Path(place, "guard.sh").read_text() == "GUARD\n"
+        assert Path(place, "restore.sh").read_text() == install.RESTORE
+        assert Path(place, "guard.conf").read_text().startswith(f"PATH='{os.environ['PATH']}'\n")
+        shown = "".join(f'printf "%s\\0" "${name}"\n' for name in SETTINGS)
+        ended = subprocess.run(
+            ["sh", "-uc", f". {place}/guard.conf\n{shown}"], text=True, capture_output=True, check=True
+        )
     return dict(zip(SETTINGS, ended.stdout.split("\0"), strict=False))
 
 
@@ -243,14 +254,12 @@ def test_a_file_that_is_itself_a_mount_is_written_in_place(case: tuple[tuple[str
 
 
 def test_the_guards_files() -> None:
-    """guard.sh as given, guard.conf with the PATH of the root shell, and restore.sh for a person with sudo alone."""
-    guard, conf, restore = install.guard_files(with_change(), parameters(), CHANGE, guard="GUARD", connect="[::1]:443")
-    assert (guard.script, guard.stdin, guard.undo) == (f"cat >{FOLDER}/guard.sh", "GUARD", f"rm {FOLDER}/guard.sh")
-    assert conf.script == f'{{ printf "PATH=\'%s\'\\n" "$PATH"; cat; }} >{FOLDER}/guard.conf'
-    assert conf.undo == f"rm {FOLDER}/guard.conf"
-    assert (restore.script, restore.undo) == (f"cat >{FOLDER}/restore.sh", f"rm {FOLDER}/restore.sh")
-    assert restore.stdin.startswith("#!/bin/sh\n")
-    assert restore.stdin.endswith('exec sh "$(dirname -- "$0")/guard.sh" restore\n')
+    """One command puts all three there, one line takes them away; restore.sh is for a person with sudo alone."""
+    (put,) = install.guard_files(with_change(), parameters(), CHANGE, guard="GUARD\n", connect="[::1]:443")
+    assert put.stdin == "GUARD\n"
+    assert put.undo == f"cd {FOLDER} && rm guard.sh guard.conf restore.sh"
+    assert install.RESTORE.startswith("#!/bin/sh\n")
+    assert install.RESTORE.endswith('exec sh "$(dirname -- "$0")/guard.sh" restore\n')
 
 
 @pytest.mark.parametrize(("decided", "aside"), {"": False, "rolled-back": True, "confirmed": False}.items())
@@ -258,7 +267,7 @@ def test_an_attempt_that_was_rolled_back_is_laid_aside_first(decided: str, *, as
     """Its log is kept, and only then can the guard be armed anew."""
     commands = install.guard_files(with_change(decided=decided, armed=bool(decided)), parameters(), CHANGE, guard="G", connect="")  # fmt: skip
     assert (commands[0].purpose == "lay the attempt that was rolled back aside") is aside
-    assert len(commands) == 3 + aside
+    assert len(commands) == 1 + aside
     if aside:
         assert commands[0].script.endswith("mv armed decided guard.log $aside")
 
