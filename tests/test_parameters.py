@@ -181,6 +181,7 @@ REFUSED: dict[str, tuple[str, object, str, str]] = {
     "signers of seals": ("allowed_signers", "signers", "not do yet", "leave it empty"),
     "misspelt": ("comon_name", "apstra.example.com", "is no parameter", "parameters cell"),
     "of another tool": ("dry_run", True, "is no parameter", "parameters cell"),
+    "path of somebody who is not there": ("client_key", "~nobody-here/.ssh/id", "~nobody-here, and there is no such", "a whole path"),
     "unknown mode": ("mode", "batch", "should be 'auto', 'interactive' or 'headless'", "headless"),
 }  # fmt: skip
 
@@ -301,6 +302,14 @@ def test_a_secret_given_in_clear_is_refused_and_never_repeated(given: dict[str, 
     assert all(each.write == HOW_TO_WRITE for each in secrets)
     assert error.outcome is Outcome.UNUSABLE
     assert error.outcome.exit_code == 2
+
+
+@pytest.mark.parametrize(("name", "refused"), {"ä" * 32: False, "ä" * 33: True, "a" * 64: False}.items())
+def test_a_common_name_that_the_local_ca_cannot_sign(name: str, *, refused: bool) -> None:
+    """cryptography counts bytes where X.520 counts characters: said before anything is done, and for that signer alone."""
+    given = {"common_name": name, "san": ["DNS:a.example.com"]}
+    assert not faults_of(**given)
+    assert list(faults_of(**given, signer="local-ca")) == ["common_name"] * refused
 
 
 NAMES: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {

@@ -111,6 +111,7 @@ async def test_nginx_refuses_its_configuration(operator: Operator) -> None:
     assert (operator.server.served(), contents(operator)) == (first, before)
     unnamed = await operator.run("install")
     assert unnamed.outcome is Outcome.REFUSED
+    assert f"to try {change.change_id} again, which was rolled back" in unnamed.said
     again = await operator.run("install", change_id=change.change_id)
     assert again.outcome is Outcome.DONE, again.said
     assert operator.server.served() != first

@@ -353,3 +353,26 @@ async def test_a_summary_before_the_end_says_nothing_of_done(operator: Operator)
         assert change.outcome is Outcome.DONE
     finally:
         await change.close()
+
+
+async def test_cells_run_twice_do_nothing_twice(operator: Operator) -> None:
+    """A second click on install shows what the first one did; what judged the server as found is not judged anew meanwhile."""
+    await operator.run("request", **operator.server.signing)
+    change = await operator.begin("install")
+    try:
+        for step in ("check", "plan", "compare", "install"):
+            shown = await getattr(change, step)()
+        served = operator.server.served()
+        again = await change.install()
+        assert "not done twice" in again.title
+        assert again.rows == shown.rows
+        for step in ("check", "plan", "compare"):
+            with pytest.raises(Refused, match="the change is under way"):
+                await getattr(change, step)()
+        assert (change.outcome, operator.server.served()) == (None, served)
+        await change.confirm()
+        await change.confirm()
+        change.summary()
+    finally:
+        await change.close()
+    assert (change.outcome, operator.server.served()) == (Outcome.DONE, served)

@@ -160,6 +160,14 @@ def test_the_list_tells_who_did_what_and_how_it_ended(tmp_path: Path) -> None:
     assert first.started < first.ended
 
 
+def test_changes_of_one_second_are_listed_as_they_were_begun(tmp_path: Path) -> None:
+    """The six digits at an id's end are random; the first event tells which was first."""
+    ids = [f"20260601T120000Z-{digits}" for digits in ("ffffff", "000000", "888888")]
+    for each in ids:
+        told(tmp_path / each)
+    assert [each.change_id for each in list_records(tmp_path)] == ids
+
+
 def test_the_story_is_a_line_an_event(tmp_path: Path) -> None:
     """Every kind of event in words; nothing of it is a Python value."""
     told(tmp_path / CHANGE)

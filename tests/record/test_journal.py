@@ -340,6 +340,7 @@ def event(kind: str, **fields: Any) -> Event:  # noqa: ANN401 - any JSON value
 RUN = event("run", notebook="install")
 MAKE = {"step": "make key", "purpose": "make a new rsa-2048 key"}
 ARM = {"step": "install", "purpose": "arm the guard: the old pair comes back in 300 s unless confirmed"}
+CONFIRM = {"step": "confirm", "purpose": "keep the new pair, disarm the guard"}
 SWAP = {"step": "install", "purpose": "swap the pair"}
 
 
@@ -360,6 +361,9 @@ OUTCOMES: dict[str, tuple[tuple[Event, ...], Outcome]] = {
     "killed after the swap": ((RUN, *done(ARM), *done(SWAP)), Outcome.UNKNOWN),
     "killed in the swap": ((RUN, *done(ARM), event("intent", **SWAP)), Outcome.UNKNOWN),
     "ended after the guard was armed": ((RUN, *done(ARM), *done(SWAP), event("end", outcome="done")), Outcome.DONE),
+    "confirmed, and no summary": ((RUN, *done(ARM), *done(SWAP), *done(CONFIRM)), Outcome.DONE),
+    "killed in the confirm": ((RUN, *done(ARM), event("intent", **CONFIRM)), Outcome.UNKNOWN),
+    "a confirm that failed": ((RUN, *done(ARM), event("intent", **CONFIRM), event("result", **CONFIRM, status=3)), Outcome.UNKNOWN),
     "an earlier run ended, the last was killed": ((RUN, event("end", outcome="done"), RUN), Outcome.FAILED),
     "an earlier run was killed when armed, the last ended": ((RUN, *done(ARM), RUN, event("end", outcome="rolled-back")), Outcome.ROLLED_BACK),
     "an earlier run was killed when armed, the last before anything": ((RUN, *done(ARM), RUN), Outcome.FAILED),
