@@ -5,6 +5,7 @@ import csv
 import datetime as dt
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from runbook_lib import tables
@@ -99,11 +100,12 @@ class Audit:
     def prometheus(self) -> str:
         """Expiry and reachability in the Prometheus text exposition format."""
         lines = ["# TYPE apstra_certificate_not_after_seconds gauge"]
-        lines += [f"apstra_certificate_not_after_seconds{_labels(self.facts.host, each)} {leaf.not_after.timestamp():.0f}"
+        lines += [f"apstra_certificate_not_after_seconds{_of(self.facts.host, each)} {leaf.not_after.timestamp():.0f}"
                   for each in self.facts.served if (leaf := _leaf(each))]  # fmt: skip
+        lines += _reached(self.facts.host, reached=True)
         lines.append("# TYPE apstra_certificate_served gauge")
         lines += [
-            f"apstra_certificate_served{_labels(self.facts.host, each)} {int(bool(each.chain))}"
+            f"apstra_certificate_served{_of(self.facts.host, each)} {int(bool(each.chain))}"
             for each in self.facts.served
         ]
         return "\n".join(lines) + "\n"
@@ -113,6 +115,16 @@ class Audit:
         policy = "default-src 'none'; style-src 'unsafe-inline'"
         body = "".join(each._repr_html_() for each in (self.served(), self.judged(), self.found()))
         return f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><title>Audit</title>{body}\n'
+
+
+def unreached(host: str) -> str:
+    """The metrics of a server that could not be audited, so that none of an earlier audit are taken for today's."""
+    return "\n".join(_reached(host, reached=False)) + "\n"
+
+
+def _reached(host: str, *, reached: bool) -> tuple[str, ...]:
+    label = _labels({"server": host})
+    return ("# TYPE apstra_audit_success gauge", f"apstra_audit_success{label} {int(reached)}")
 
 
 def _leaf(seen: Served) -> Certificate | None:
@@ -129,8 +141,11 @@ def _harmless(value: object) -> object:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _labels(server: str, seen: Served) -> str:
-    values = {"server": server, "address": seen.address, "vantage": seen.vantage}
+def _of(server: str, seen: Served) -> str:
+    return _labels({"server": server, "address": seen.address, "vantage": seen.vantage})
+
+
+def _labels(values: Mapping[str, str]) -> str:
     escaped = {
         name: tables.plain(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
         for name, value in values.items()

@@ -157,10 +157,17 @@ def replace(**given: Any) -> None:  # noqa: ANN401
 def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | None, **given: Any) -> None:  # noqa: ANN401, FBT001
     """Show what a server serves and what is to be said of it. Changes nothing."""
     from runbook_lib.audit import audit as read  # noqa: PLC0415 - each command imports what it needs
+    from runbook_lib.audit import unreached  # noqa: PLC0415
     from runbook_lib.session import prepare  # noqa: PLC0415
 
     def reading() -> tuple[Outcome, None]:
-        found = asyncio.run(read(prepare("audit", _usable("audit", given), _base(), _ask())))
+        prepared = prepare("audit", _usable("audit", given), _base(), _ask())
+        try:
+            found = asyncio.run(read(prepared))
+        except RunbookError:
+            if prometheus:
+                _write_whole(prometheus, unreached(prepared.parameters.host))
+            raise
         text = (
             found.json()
             if as_json
@@ -313,7 +320,6 @@ async def _planned(change: "Change") -> tuple[Outcome, Path]:
         click.echo(f"{await change.check()!r}\n")
         click.echo(f"{await change.plan()!r}\n")
         change.summary()
-        click.echo(f"once it is installed, the old pair comes back by hand with: {change.way_back}")
         click.echo(f"plan sha256:{change.make_plan().sha256}")
         return change.outcome or Outcome.PLANNED, change.record.folder
     finally:
@@ -353,7 +359,9 @@ def _tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
             if each["event"] == "file" and each["name"].endswith(".csr")
         )
         click.echo(f"{csr.read_text()}\nThe CA is to sign this CSR, {csr}.")
-        click.echo("Then: runbook install, with the same parameters and certificate_file, what the CA handed back.")
+        click.echo(
+            f"Then: runbook install, with the same parameters, change_id {record.name} and certificate_file, what the CA handed back."
+        )
     way_back = next(
         (
             each["way_back"]
@@ -386,6 +394,9 @@ def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Pa
     except RunbookError as error:
         _say(str(error))
         return error.outcome, None
+    except click.Abort:
+        _say("stopped at a question; nothing was changed")
+        return Outcome.REFUSED, None
     except Exception:  # noqa: BLE001 - whatever it is, the last line says how it ended
         _say(f"{traceback.format_exc()}This is a defect of the runbooks: please report it.")
         return Outcome.FAILED, None

@@ -3,9 +3,12 @@
 import dataclasses
 import datetime as dt
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
+CHANGE_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")  # UTC to the second and six random hex digits
 
 
 class Outcome(enum.StrEnum):
@@ -264,8 +267,6 @@ class Container:
     name: str
     container_id: str
     status: str
-    restart_count: int
-    image: str
     pid: int
     mounts: tuple[Mount, ...]
 
@@ -313,6 +314,8 @@ class ChangeFolder:
         before: The pair that was live when the change began, as backed up.
         backup_sums: SHA-256 by file name of the backup, as it was proven; empty when there is none.
         armed: Whether the guard was armed.
+        watched: Whether its timer is alive; a restart of the server ends it.
+        guard_log: What the guard wrote down, a line each.
         decided: `confirmed`, `rolled-back`, `superseded`, or empty while undecided.
         journal_head: SHA-256 of the last journal line a run left here, or empty.
         files: Octal mode text by the name of each file in the folder; empty when there is no such change.
@@ -327,6 +330,8 @@ class ChangeFolder:
     before: Pair = Pair()
     backup_sums: Mapping[str, str] = field(default_factory=dict)
     armed: bool = False
+    watched: bool = False
+    guard_log: tuple[str, ...] = ()
     decided: str = ""
     journal_head: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -342,7 +347,7 @@ class Facts:
         host_key: The SSH host key, OpenSSH SHA-256 form.
         os: PRETTY_NAME of os-release.
         openssl: `openssl version` text.
-        apstra_version: From the API or the installed package; empty when unreadable.
+        apstra_version: What `GET /api/version` answers; empty when unreadable.
         root_uid: The numeric user id the root shell runs as.
         container: The nginx container; None when there is none, or not one alone.
         containers: All containers, running or not.
@@ -354,6 +359,7 @@ class Facts:
         aos_bytes: Bytes of the folder that is backed up.
         clock_skew_s: Server's clock minus ours, seconds.
         now: Our clock at the time of reading, UTC.
+        systemd: Whether docker is a service of systemd's on the server.
         state_dir_faults: What is wrong with state_dir's place; empty when it is fit to use or absent.
         missing_tools: Programs the commands need that the server has not.
         listed: The changes on the server, oldest first: id, `replace` or `restore`, and what was decided.
@@ -377,6 +383,7 @@ class Facts:
     aos_bytes: int
     clock_skew_s: float
     now: dt.datetime
+    systemd: bool = False
     state_dir_faults: tuple[str, ...] = ()
     missing_tools: tuple[str, ...] = ()
     listed: tuple[tuple[str, str, str], ...] = ()

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from runbook_lib.errors import UnusableParameters
-from runbook_lib.models import CertificateRequest, Fault, SubjectName
+from runbook_lib.models import CHANGE_ID, CertificateRequest, Fault, SubjectName
 from runbook_lib.secrets import HOW_TO_WRITE, REFERENCE
 
 PRACTICE = "/tmp/apstra-practice"  # noqa: S108 - the practice server's place, the one exception by name
@@ -137,7 +137,7 @@ def _moment(text: str) -> str:
 
 
 def _change_id(text: str) -> str:
-    if text and text != "new" and not re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", text):
+    if text and text != "new" and not CHANGE_ID.fullmatch(text):
         raise _wrong("is no change id", "an id such as 20261124T220000Z-1a2b3c, `new`, or nothing")
     return text
 
@@ -150,7 +150,8 @@ def _not_built(text: str) -> str:
     return text
 
 
-def _local_path(text: str) -> str:
+def local_path(text: str) -> str:
+    """A path on the operator's side; `~` is the user's own home folder, or somebody's who has one here."""
     try:
         Path(text).expanduser()
     except RuntimeError:
@@ -173,7 +174,7 @@ _STAND_INS: Mapping[str, object] = {
 
 _LONGEST_COMMON_NAME = 64  # X.520, ub-common-name
 Text = Annotated[str, AfterValidator(_plain)]
-LocalPath = Annotated[str, AfterValidator(_plain), AfterValidator(_local_path)]
+LocalPath = Annotated[str, AfterValidator(_plain), AfterValidator(local_path)]
 Secret = Annotated[str, AfterValidator(_secret_reference)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ServerFolder = Annotated[str, AfterValidator(_server_folder)]

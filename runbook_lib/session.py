@@ -65,6 +65,9 @@ def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[
     name = values.get("signer", "manual")
     if isinstance(options, Mapping) and isinstance(name, str):
         faults += option_faults(name, options)
+    if kind in {"install", "restore"} and values.get("change_id") == "new":
+        wrong = f"is `new`, and {kind} makes nothing new: it goes on from a change that there is"
+        faults += (Fault("change_id", wrong, "the id of that change, or nothing"),)
     if parameters is None or faults:
         raise UnusableParameters(faults)
     gathered = _Gathered(parameters, base, ask)

@@ -12,7 +12,7 @@ from runbook_lib.change.request import Request
 from runbook_lib.errors import RunbookError
 from runbook_lib.models import ChangeFolder, Facts
 from runbook_lib.record.archive import Record
-from runbook_lib.record.journal import JournalUnusable
+from runbook_lib.record.journal import JournalUnusable, orphans, read
 from runbook_lib.secrets import REGISTRY
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
@@ -115,11 +115,16 @@ def _choose(prepared: Prepared, facts: Facts) -> Choice:
 
 def _begin(record: Record, prepared: Prepared, change_id: str, cites: str) -> None:
     """The first event of every run: who, what, where, why, and the journal head found on the server."""
-    given = prepared.parameters
+    given, lost = prepared.parameters, orphans(read(record.folder))
     record.journal.write(
         "run", notebook=prepared.kind, host=given.host, change_id=change_id, apply=given.apply,
         operator=given.operator or getpass.getuser(), ticket=given.ticket, reason=given.reason, version=VERSION, cites=cites,
     )  # fmt: skip
+    if lost:
+        what = "; ".join(f"{each['step']}: {each['purpose']}" for each in lost)
+        record.journal.write(
+            "unknown", orphans=[each["n"] for each in lost], text=f"an earlier run heard no result of: {what}"
+        )
     if REGISTRY.unmasked:
         record.journal.write(
             "note",

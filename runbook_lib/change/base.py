@@ -1,6 +1,7 @@
 """What every run of a change has in common: checks first, then the plan, then steps that are applied and judged."""
 
 import asyncio
+import datetime as dt
 import hashlib
 import importlib.metadata
 import importlib.resources
@@ -15,7 +16,7 @@ import rfc8785
 from runbook_lib import tables
 from runbook_lib.change.apply import Applier, ticking
 from runbook_lib.change.views import Views
-from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError, Unreachable
+from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError, Unreachable, Unsettled
 from runbook_lib.models import (
     ChangeFolder,
     Check,
@@ -30,7 +31,7 @@ from runbook_lib.models import (
     Verdict,
 )  # fmt: skip
 from runbook_lib.record.archive import Record
-from runbook_lib.record.journal import outcome_of, read
+from runbook_lib.record.journal import last_run, outcome_of, read
 from runbook_lib.record.summary import fields
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
@@ -55,6 +56,7 @@ class Change(ABC):
         outcome: How the run ended; None while it goes on.
         idle: Why there is nothing to do, or empty.
         approvable: Whether `approved_plan` speaks of this kind of run; a request touches only state_dir.
+        planned: The plan as it was shown; what is applied is this, and nothing made anew.
         order: The steps of this kind of run; each stands on those before it.
     """
 
@@ -69,11 +71,11 @@ class Change(ABC):
         self.facts = self.before = facts
         self.outcome: Outcome | None = None
         self.idle = ""
-        self.way_back = install.way_back(self.parameters, change_id)
+        self.way_back = self._way_back(change_id)
         self.folder = folder_of(self.parameters, change_id)
         self.applier = Applier(session.shell, record.journal, self.parameters.host)
         self.views = Views(self.parameters, session.connection)
-        self._planned: Plan | None = None
+        self.planned = Plan(prepared.kind, (), "", self.way_back)
         self._passed: set[str] = set()
         self._closed = False
 
@@ -99,17 +101,61 @@ class Change(ABC):
             ChecksFailed: With every failed check; nothing was changed.
         """
         async with self.step("check"):
+            await self._settle()
             listening = self.facts.listening
             seen, version = await asyncio.gather(self.views.look(listening), self.views.api_version(listening))
             on_server = (each for each in self.facts.served if each.vantage == "server")
             self.facts = self.before = replace(self.facts, served=(*on_server, *seen), apstra_version=version)
             self.note_certificate("before", self.facts.live)
             self.record.journal.write("facts", **_shown(self.facts), state=self.state)
+            self._note_orphans()
+            self.note_guard()
             checks = (*server.checks(self.facts, self.parameters), *self.own_checks())
             self.judge("check", checks)
             return tables.checks_table(
                 f"{self.parameters.host} as found; change {self.change_id} is {self.state}", checks
             )
+
+    async def _settle(self) -> None:
+        """Puts the old pair back where a change was never confirmed and its guard is gone, as after a restart of the server.
+
+        Raises:
+            Unsettled: It could not be put back, or does not serve.
+        """
+        left = [
+            each.change_id
+            for each in self.facts.changes
+            if not each.watched and state_of(each, self.facts.live) is State.UNCONFIRMED
+        ]
+        if not left or not self.parameters.apply:
+            return
+        for change_id in left:
+            back = self._way_back(change_id)
+            error = await self.applier.roll_back(
+                folder_of(self.parameters, change_id), "not confirmed, and its guard is gone", back
+            )
+            if isinstance(error, Unsettled):
+                raise error
+        await self.survey()
+
+    def _way_back(self, change_id: str) -> str:
+        return install.way_back(self.parameters, change_id, self.prepared.login.ssh_options)
+
+    def _note_orphans(self) -> None:
+        """What became of commands whose result no earlier run heard, as it is seen now."""
+        closed = [
+            n for event in last_run(read(self.record.folder)) if event["event"] == "unknown" for n in event["orphans"]
+        ]
+        if closed:
+            self.record.journal.write(
+                "settled", orphans=closed, text=f"as seen on the server, the change is {self.state}"
+            )
+
+    def note_guard(self) -> None:
+        """What the guard on the server wrote down, and this record does not know yet."""
+        known = {line for event in read(self.record.folder) if event["event"] == "guard" for line in event["lines"]}
+        if lines := [line for line in self.own.guard_log if line not in known]:
+            self.applier.note("guard", lines=lines)
 
     @abstractmethod
     def own_checks(self) -> tuple[Check, ...]:
@@ -130,7 +176,7 @@ class Change(ABC):
             Refused: `approved_plan` is another plan.
         """
         async with self.step("plan"):
-            plan = self._planned = self.make_plan()
+            plan = self.planned = self.make_plan()
             listed = [{"step": each.step, **asdict(each.command)} for each in plan.commands]
             self.record.journal.write(
                 "plan", name=plan.name, sha256=plan.sha256, way_back=plan.way_back, commands=listed
@@ -145,7 +191,13 @@ class Change(ABC):
             broken = self.parameters.accept_broken_start and not (
                 self.before.live.matches and self.serves(self.before.live)
             )
-            return replace(table, title=f"{table.title}\n{BROKEN}") if broken else table
+            by_hand = f"once it is installed, the old pair comes back by hand with: {self.way_back}"
+            more = [by_hand] * self.approvable + [BROKEN] * broken
+            return replace(table, title="\n".join([table.title, *more]))
+
+    def clock(self) -> dt.datetime:
+        """Now, or what the server's clock says where that is ahead: what it signs itself is good from its own now on."""
+        return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=max(0.0, self.facts.clock_skew_s))
 
     def make_plan(self) -> Plan:
         """The plan over the facts read last; its hash holds whatever an approval must stand on, and no clock."""
@@ -177,8 +229,8 @@ class Change(ABC):
             Locked: Another run is applying.
             Refused: A command failed; the live pair is untouched.
         """
-        await self.lock()
         try:
+            await self.lock()
             return await self.applier.run(name, commands)
         except CommandFailed as error:
             raise self.untouched(error, name) from error
@@ -240,8 +292,9 @@ class Change(ABC):
         if pair.chain:
             leaf = {name: value for name, value in asdict(pair.chain[0]).items() if name != "pem"}
             dates = {name: leaf[name].isoformat() for name in ("not_before", "not_after")}
-            self.record.journal.write("certificate", role=role, **(leaf | dates))
-            self.record.add_file(f"certificate-{role}.pem", "".join(each.pem for each in pair.chain).encode())
+            with suppress(OSError):  # a full disk here changes nothing of what is true on the server
+                self.record.journal.write("certificate", role=role, **(leaf | dates))
+                self.record.add_file(f"certificate-{role}.pem", "".join(each.pem for each in pair.chain).encode())
 
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[None]:
@@ -292,7 +345,7 @@ class Change(ABC):
         """Says once how the run ended."""
         if self.outcome is None:
             self.outcome = outcome
-            self.record.journal.write("end", outcome=outcome, what=what, todo=todo)
+            self.applier.note("end", outcome=outcome, what=what, todo=todo)
 
     def summary(self) -> Table:
         """The fields for the ticket; ends the run when nothing ended it before.

@@ -1,11 +1,10 @@
 """Steps 5 to 7: compare, install, confirm; and the restore, which installs a recorded pair."""
 
 import asyncio
-import datetime as dt
 import time
 from abc import abstractmethod
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from runbook_lib import tables
@@ -20,7 +19,7 @@ from runbook_lib.server.facts import connect_address
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import look_again
 from runbook_lib.state import same_files
-from runbook_lib.steps import backup, compare, confirm, folder, install, stage
+from runbook_lib.steps import backup, compare, confirm, folder, install, server, stage
 from runbook_lib.tables import Table
 
 API_PATIENCE_S = 15
@@ -74,10 +73,10 @@ class Installing(Staging):
             if self.idle:
                 return self.planned_table("compare")
             facts = self.expected()
-            if self.applies:
+            if self.applies and (staging := self.staging()):
                 if compare.digests(facts, self.change_id):
                     self.judge("compare", (*self._made_for(facts), *self._comparison(facts)))
-                await self.apply("compare", self.staging())
+                await self.apply("compare", staging)
                 facts = self.facts
             checks = (*self._made_for(facts), *self._comparison(facts))
             self.judge("compare", checks)
@@ -86,7 +85,7 @@ class Installing(Staging):
             return tables.compare_table(rows, checks)
 
     def _comparison(self, facts: Facts) -> tuple[Check, ...]:
-        return compare.checks(facts, self.parameters, self.change_id, self.prepared.trust, dt.datetime.now(dt.UTC))
+        return compare.checks(facts, self.parameters, self.change_id, self.prepared.trust, self.clock())
 
     def _made_for(self, facts: Facts) -> tuple[Check, ...]:
         """What the public keys on the server cannot tell: whether a certificate that is not staged yet fits the key."""
@@ -106,10 +105,10 @@ class Installing(Staging):
                 return self.planned_table("install")
             if self._installed:
                 return replace(self._installed, title="install: was done in this run before, and is not done twice")
-            await self.lock()
             try:
+                await self.lock()
                 await self._hold_still()
-                results = await self._measured()
+                results = await self._swap()
                 await self.session.shell.unlock()
                 await self.leave_head()
             except BaseException as error:
@@ -126,7 +125,7 @@ class Installing(Staging):
         if moved:
             raise Refused("the server changed since it was checked", server=self.parameters.host, step="install",
                           why=", ".join(moved) + " changed", todo="run again and look at the new plan")  # fmt: skip
-        self.judge("install", self._comparison(self.facts))
+        self.judge("install", (*server.window(self.facts, self.parameters), *self._comparison(self.facts)))
 
     async def _look_again(self) -> None:
         """Reads what may have changed; everything where nginx did not serve as found, so that its socket was not known."""
@@ -137,27 +136,34 @@ class Installing(Staging):
         else:
             await self.survey()
 
-    async def _measured(self) -> tuple[CommandResult, ...]:
-        """Installs while nginx is asked all the time how it is."""
+    async def _swap(self) -> tuple[CommandResult, ...]:
+        """Runs the commands of the plan, as they were shown."""
+        planned = [each.command for each in self.planned.commands if each.step == "install"]
+        arming = next(index for index, each in enumerate(planned) if install.arms(each))
+        prepared = await self.applier.run("install", planned[:arming])
+        async with self._metered():
+            self._armed = True
+            try:
+                armed = await self.applier.run("install", planned[arming : arming + 1])
+            except CommandFailed as error:
+                # the guard says no before it arms; one that ran out of time may have armed
+                self._armed = error.result.timed_out
+                raise
+            return (*prepared, *armed, *await self.applier.run("install", planned[arming + 1 :]))
+
+    @asynccontextmanager
+    async def _metered(self) -> AsyncIterator[None]:
+        """Asks nginx all the while how it is, and notes for how long it did not answer, however this ends."""
         opener = self.views.proven(self.before.served, self.facts.listening)
         if opener is None:
-            return await self._swap()
-        async with tls.OutageMeter(opener, server_name=self.parameters.addresses[0]) as meter:
-            results = await self._swap()
-        self.record.journal.write("probe", outage_ms=meter.outage_ms, samples=len(meter.samples))
-        return results
-
-    async def _swap(self) -> tuple[CommandResult, ...]:
-        prepared = await self.applier.run("install", self._guard_files(self.facts))
-        arm, *rest = install.plan(self.facts, self.parameters, self.change_id)
-        self._armed = True
+            yield
+            return
+        meter = tls.OutageMeter(opener, server_name=self.parameters.addresses[0])
         try:
-            armed = await self.applier.run("install", [arm])
-        except CommandFailed as error:
-            # the guard says no before it arms; one that ran out of time may have armed
-            self._armed = error.result.timed_out
-            raise
-        return (*prepared, *armed, *await self.applier.run("install", rest))
+            async with meter:
+                yield
+        finally:
+            self.applier.note("probe", outage_ms=meter.outage_ms, samples=len(meter.samples))
 
     async def confirm(self) -> Table:
         """Step 7: what is served is what was installed, from every vantage point; disarms the guard, or restores.
@@ -204,9 +210,12 @@ class Installing(Staging):
             return self.untouched(error, "install") if isinstance(error, CommandFailed) else error
         why = _why(error)
         self.applier.note("note", text=f"rolling back: {error}")
-        settled = await self.applier.roll_back(self.folder, why, self.way_back)
+        async with self._metered():
+            settled = await self.applier.roll_back(self.folder, why, self.way_back)
         await self._read_on("the rollback", self.session.shell.unlock(), self.survey(), self.leave_head())
+        self.note_guard()
         if settled is None:
+            self.note_certificate("after", self.facts.live)
             self.end(Outcome.DONE, f"the new pair had been confirmed and stays: {why}")
         return settled or error
 
@@ -222,8 +231,9 @@ class Installing(Staging):
         try:
             for each in readings:
                 await each
-        except RunbookError as error:
-            self.applier.note("note", text=f"the server could not be read after {after}: {error.what}")
+        except (RunbookError, asyncio.CancelledError) as error:
+            why = error.what if isinstance(error, RunbookError) else "stopped"
+            self.applier.note("note", text=f"the server could not be read after {after}: {why}")
         finally:
             for each in readings:
                 each.close()

@@ -1,9 +1,10 @@
 """Steps 1 to 4: back up, key, CSR, signer. Nothing outside state_dir is written."""
 
+import dataclasses
 import datetime as dt
 
 from runbook_lib import tables
-from runbook_lib.change.staging import Staging, staged_chain
+from runbook_lib.change.staging import Staging, made_for, staged_chain
 from runbook_lib.models import Check, Command, Outcome, PlannedCommand, State, Verdict
 from runbook_lib.pki.checks import SOON_DAYS
 from runbook_lib.state import state_of
@@ -121,6 +122,11 @@ class Request(Staging):
             if data is None:
                 return self._csr_table()
             chain = staged_chain(data, self.own.staged.key_spki_sha256)
+            fits = made_for(chain, self.own.staged.key_spki_sha256)
+            if self.prepared.signer.name == "manual" and fits.verdict is Verdict.FAIL:
+                # what the CA handed back for an earlier change may still lie there: this one is not answered
+                self.judge("sign", [dataclasses.replace(fits, verdict=Verdict.WARN)])
+                return self._csr_table()
             await self.stage(chain)
             return tables.certificates_table(f"signed by {self.prepared.signer.name}, staged", {"staged": chain[0]})
 

@@ -1,6 +1,5 @@
 """Runs that put a pair aside on the server before it may go live."""
 
-import datetime as dt
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,7 +67,7 @@ class Staging(Change):
         bundle = bundle_pem(chain)
         self.record.add_file("certificate-staged.pem", bundle.encode())
         fit = compare.checks(
-            self.with_staged(chain), self.parameters, self.change_id, self.prepared.trust, dt.datetime.now(dt.UTC)
+            self.with_staged(chain), self.parameters, self.change_id, self.prepared.trust, self.clock()
         )
         self.judge("sign", (made_for(chain, self.own.staged.key_spki_sha256), *fit))
         await self.apply("sign", stage.plan(self.parameters, self.change_id, bundle))

@@ -30,7 +30,7 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
-class Kernel(kernelapp.IPKernelApp):
+class HeadlessKernelApp(kernelapp.IPKernelApp):
     """ipykernel's own, without its watch over the parent, which would end it before the folder is gone."""
 
     def init_poller(self) -> None:
@@ -39,4 +39,4 @@ class Kernel(kernelapp.IPKernelApp):
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_parent, name="end with parent", daemon=True).start()
-    Kernel.launch_instance()
+    HeadlessKernelApp.launch_instance()

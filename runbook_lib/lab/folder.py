@@ -148,10 +148,11 @@ def free_port() -> int:
 
 
 def _shims(folder: Path) -> None:
-    shutil.copyfile(_SHIMS / "sudo", folder / "sudo")
+    for shim in ("sudo", "systemctl"):
+        shutil.copyfile(_SHIMS / shim, folder / shim)
     python, script = shlex.quote(sys.executable), shlex.quote(str(_SHIMS / "docker.py"))
     (folder / "docker").write_text(f'#!/bin/sh\nexec {python} -I -S {script} "${{0%/*/*}}" "$@"\n')
-    for shim in ("sudo", "docker"):
+    for shim in ("sudo", "systemctl", "docker"):
         (folder / shim).chmod(0o755)
 
 

@@ -3,17 +3,16 @@
 import contextlib
 import datetime as dt
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib.errors import Refused
+from runbook_lib.models import CHANGE_ID
 from runbook_lib.record.journal import Event, Journal, outcome_of, read
 from runbook_lib.tables import milliseconds
 
 _NOT_OURS = (KeyError, TypeError, ValueError)  # what reading an event raises that was written by something else
-CHANGE_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +162,8 @@ def told(event: Event) -> str:  # noqa: C901, PLR0911 - one line an event reads 
             return f"{event['role']}: {event['common_name']}, until {event['not_after'][:10]}, sha256 {event['sha256']}"
         case "probe":
             return f"outage {milliseconds(event['outage_ms'])} in {event['samples']} probes"
+        case "guard":
+            return "; ".join(event["lines"])
         case "file":
             return f"{event['name']}, {event['bytes']} bytes"
         case "end":

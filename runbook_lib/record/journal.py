@@ -199,6 +199,20 @@ def outcome_of(events: Sequence[Event]) -> Outcome:
     return Outcome.UNKNOWN if armed or last.get("event") == "intent" else Outcome.FAILED
 
 
+def orphans(events: Sequence[Event]) -> tuple[Event, ...]:
+    """The intents of which no result ever came, and that no later run has closed as unknown yet."""
+    left: dict[int, Event] = {}
+    for event in events:
+        match event["event"]:
+            case "intent":
+                left[event["n"]] = event
+            case "result" if left:
+                left.popitem()
+            case "unknown":
+                left = {n: each for n, each in left.items() if n not in event["orphans"]}
+    return tuple(left.values())
+
+
 def arms(event: Event) -> bool:
     """Whether an event begins the arming of the guard, from where on the live pair may be touched."""
     return event["event"] == "intent" and event["step"] == "install" and "arm the guard" in event["purpose"]

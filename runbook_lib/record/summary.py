@@ -44,7 +44,8 @@ def _of(events: Sequence[Event], name: str) -> Iterator[Event]:
 def _certificates(run: Sequence[Event], outcome: Outcome) -> dict[str, Event]:
     """The certificate that was live before, and the one that is live after it where that is known."""
     found = {event["role"]: event for event in _of(run, "certificate") if event["role"] in {"before", "after"}}
-    if "before" in found and "after" not in found and outcome not in {Outcome.UNKNOWN, Outcome.FAILED}:
+    as_before = outcome is Outcome.ROLLED_BACK or not any(map(arms, run))
+    if "before" in found and "after" not in found and as_before:
         found["after"] = found["before"]
     return found
 
@@ -55,7 +56,8 @@ def _certificate(event: Event) -> str:
 
 
 def _outage(run: Sequence[Event]) -> str:
-    measured = next(_of(run, "probe"), None)
+    measured = [event["outage_ms"] for event in _of(run, "probe")]
     if measured:
-        return f"{milliseconds(measured['outage_ms'])} without an answer"
+        whole = None if None in measured else sum(measured)
+        return f"{milliseconds(whole)} without an answer"
     return "unknown: nginx was not asked all the while" if any(map(arms, run)) else "none"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from runbook_lib.models import Certificate, ChangeFolder, Command, Pair
+from runbook_lib.models import CHANGE_ID, Certificate, ChangeFolder, Command, Pair
 from runbook_lib.pki.certificates import read_certificates, spki_sha256
 from runbook_lib.server.reading import Fact, in_parts
 
@@ -19,7 +19,12 @@ _PUBLIC_PART = (
     'public() { pem=$(eval "$2"); body=${pem#*KEY-----}; part "pem:$1"; [ -z "$pem" ] || echo "$pem"; '
     'part "digest:$1"; [ -z "$pem" ] || echo "${body%-----END*}" | base64 -d | sha256sum; }'
 )
-_SHOWN = "change.json nginx.csr nginx.crt backup/SHA256SUMS backup/nginx.crt armed decided journal-head"
+# the timer of an armed guard is the process that it says it is, started since the machine was, and no zombie
+_WATCHED = (
+    "part watched; [ ! -f armed ] || { read -r pid _ _ _ began boot <armed; set -- $(cut -d ' ' -f 3,22 /proc/$pid/stat); "
+    '[ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && [ "$1" != Z ] && [ "$2" = "$began" ] && echo yes; }'
+)
+_SHOWN = "change.json nginx.csr nginx.crt backup/SHA256SUMS backup/nginx.crt armed decided guard.log journal-head"
 _PUBLICS = {
     "key": ("nginx.key", _PUBLIC.format("nginx.key")),
     "csr": ("nginx.csr", "openssl req -in nginx.csr -noout -pubkey"),
@@ -60,7 +65,7 @@ def _pair(certificate: bytes, public: str, sums: Mapping[str, str], folder: str 
 
 
 def change_list(state_dir: str) -> Fact[tuple[tuple[str, str, str], ...]]:
-    """The changes that have a folder, oldest first: id, `replace` or `restore`, and what was decided."""
+    """The changes that have a folder, oldest first: id, `replace` or `restore`, and what was decided; copies of folders are none."""
     script = (
         f'cd {shlex.quote(state_dir)}/changes 2>/dev/null || exit 0; for each in *; do [ -f "$each/change.json" ] || continue; '
         'kind=replace; grep -q \'"kind": "restore"\' "$each/change.json" && kind=restore; '
@@ -69,7 +74,7 @@ def change_list(state_dir: str) -> Fact[tuple[tuple[str, str, str], ...]]:
 
     def process(text: str) -> tuple[tuple[str, str, str], ...]:
         rows = (line.split(" ", 2) for line in sorted(text.splitlines()))
-        return tuple((name, kind, decided) for name, kind, decided in rows)
+        return tuple((name, kind, decided) for name, kind, decided in rows if CHANGE_ID.fullmatch(name))
 
     return Fact(Command("which changes there are", script), process)
 
@@ -89,6 +94,7 @@ def change_folder(state_dir: str, known: ChangeFolder) -> Fact[ChangeFolder]:
         'part sums; [ -z "$sums" ] || echo "$sums"',
         "part files; find . -type f -printf '%m %P\\n'",
         *(_public_line(name, digests[name]) for name in _PUBLICS),
+        _WATCHED,
         f"part shown; find {_SHOWN} -type f -size -{_LARGEST + 1}c -print0 | tar --null -T - -cf -",
     ]
     place = shlex.quote(f"{state_dir}/changes/{known.change_id}")
@@ -141,7 +147,9 @@ def _change_folder(known: ChangeFolder, said: Mapping[str, bytes]) -> ChangeFold
         before=_pair(files.get("backup/nginx.crt", b""), publics.get("before", ("", ""))[1], sums, "backup/"),
         backup_sums=_sums(text["backup/SHA256SUMS"]),
         armed=bool(text["armed"]),
+        watched=bool(said["watched"]),
         decided=text["decided"].strip(),
+        guard_log=tuple(text["guard.log"].splitlines()),
         journal_head=text["journal-head"].strip(),
         files={name: mode for mode, _, name in (line.partition(" ") for line in modes)},
     )

@@ -53,6 +53,14 @@ class Login:
     password: str | None = field(default=None, repr=False)
     bastion_passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def ssh_options(self) -> tuple[str, ...]:
+        """What makes OpenSSH's client take the same configuration, key and pinned host keys, where they were given."""
+        configuration = ("-F", self.ssh_config) if self.ssh_config else ()
+        key = ("-i", self.client_key) if self.client_key else ()
+        pinned = ("-o", f"UserKnownHostsFile={self.known_hosts}") if self.known_hosts else ()
+        return (*configuration, *key, *pinned)
+
 
 @dataclass(frozen=True, slots=True)
 class _Hop:

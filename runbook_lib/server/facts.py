@@ -22,13 +22,14 @@ _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?",
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the server says of itself; `clock` is its time, UTC."""
+    """What the server says of itself; `clock` is its time, UTC; `systemd`: whether docker is a service of systemd's."""
 
     hostname: str
     os: str
     openssl: str
     root_uid: int
     clock: dt.datetime
+    systemd: bool
     missing_tools: tuple[str, ...]
 
 
@@ -39,6 +40,7 @@ def identity() -> Fact[Identity]:
         'part os; (. /etc/os-release; echo "$PRETTY_NAME")',
         "part openssl; openssl version",
         "part uid; id -u",
+        "part systemd; systemctl is-active docker.service",
         f"part missing; for tool in {' '.join(TOOLS)}; do command -v $tool >/dev/null || echo $tool; done",
         "part clock; date +%s.%N",
     ]
@@ -47,8 +49,9 @@ def identity() -> Fact[Identity]:
         said = {name: value.decode(errors="replace").strip() for name, value in parts.items()}
         clock = dt.datetime.fromtimestamp(float(said["clock"]), dt.UTC)
         return Identity(
-            said["hostname"], said["os"], said["openssl"], int(said["uid"]), clock, tuple(said["missing"].split())
-        )
+            said["hostname"], said["os"], said["openssl"], int(said["uid"]), clock, said["systemd"] == "active",
+            tuple(said["missing"].split()),
+        )  # fmt: skip
 
     return in_parts("who the server is", ":", lines, process)
 
@@ -80,8 +83,6 @@ def _container(said: Mapping[str, Any]) -> Container:
         name=str(said["Name"]).removeprefix("/"),
         container_id=str(said["Id"]),
         status=str(said["State"]["Status"]),
-        restart_count=int(said.get("RestartCount", 0)),
-        image=str(said.get("Image", "")),
         pid=int(said["State"].get("Pid", 0)),
         mounts=mounts,
     )

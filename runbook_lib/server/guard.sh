@@ -7,12 +7,16 @@
 #   sh guard.sh confirm          keep the new pair; disarms the timer
 #   sh guard.sh roll-back WHY    put the old pair back, unless it is confirmed
 #   sh guard.sh restore          put the old pair back, confirmed or not (restore.sh calls this; by hand, with sudo)
+#   sh guard.sh enlist           under systemd: settle an unconfirmed change at boot, before docker starts
+#   sh guard.sh discharge        take that back; a confirm and a rollback do it by themselves
+#   sh guard.sh settle           what that unit calls: the old pair comes back, and docker starts nginx with it
 #
 # Ends 0 when done, 3 when the other side had decided first (it says who), 6 when the old pair is back but does not serve,
 # 7 when the old pair could not be put back, 1 otherwise.
 # shellcheck shell=dash disable=SC2015,SC2154  # guard.conf sets the variables; `a && b || give_up` is meant as it reads
 set -u
 umask 077
+silent_for=5 # seconds without any answer from nginx after which an unconfirmed change is not waited for
 export LC_ALL=C
 here=$(cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 # guard.conf sets: PATH conf_dir container activation connect in_place before_leaf after_leaf before_sums after_sums
@@ -46,6 +50,11 @@ decide() { # decide WORD: one atomic create decides between confirm and rollback
   rm -f -- "$here/.decide.$$"
   sync -- "$here"
   return "$decided"
+}
+
+decide_back() { # with no room to write it down it is done all the same: the lock is ours
+  decide rolled-back || [ ! -e "$here/decided" ] || [ "$(cat "$here/decided")" = rolled-back ] ||
+    give_up 3 "decided before: $(cat "$here/decided")"
 }
 
 holds() { # holds FOLDER SUMS: the pair in that folder has these SHA-256 sums
@@ -106,14 +115,70 @@ look() { # look LEAF SECONDS: after a reload the old workers may still answer, s
   return 1
 }
 
-bring_back() { # the old pair in place and served; restarts nginx only where that is needed
+old_pair() { # the old pair in place
   clean
   holds "$conf_dir" "$before_sums" || put "$here/backup" "$before_sums" ||
     { clean; give_up 7 "the old pair could not be put back"; }
-  if [ "$activation" = reload ]; then timeout 30 docker exec "$container" nginx -s reload 2>&1; fi
-  if ! look "$before_leaf" 1 >/dev/null; then
+}
+
+settled() { # nothing is left to do: it is confirmed, or what was decided otherwise is done, too
+  [ "$(cat "$here/decided" 2>/dev/null)" = confirmed ] || [ -e "$here/settled" ]
+}
+
+done_with_it() { # the old pair is back and serves
+  : >"$here/settled" && sync -- "$here/settled" "$here"
+  discharge
+}
+
+bring_back() { # the old pair in place and served; restarts nginx only where that is needed
+  old_pair
+  patience=1
+  if [ "$activation" = reload ]; then patience=10 && timeout 30 docker exec "$container" nginx -s reload 2>&1; fi
+  if ! look "$before_leaf" "$patience" >/dev/null; then
     timeout 60 docker restart "$container" 2>&1
     look "$before_leaf" 60 || give_up 6 "the old pair is back in place but nginx does not serve it"
+  fi
+  done_with_it
+}
+
+unit=apstra-runbook-${here##*/}.service
+
+by_systemd() {
+  systemctl --quiet is-active docker.service 2>/dev/null
+}
+
+enlist() {
+  by_systemd || give_up 1 "docker is no service of systemd here"
+  cat >"/etc/systemd/system/$unit" <<UNIT && systemctl --quiet enable "$unit" && sync -- /etc/systemd/system
+[Unit]
+Description=Put the certificate pair back that was not confirmed before the restart (change ${here##*/})
+RequiresMountsFor=$here $conf_dir
+Before=docker.service
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $here/guard.sh settle
+
+[Install]
+WantedBy=docker.service
+UNIT
+}
+
+discharge() {
+  [ -e "/etc/systemd/system/$unit" ] || return 0
+  systemctl --quiet disable "$unit" 2>/dev/null
+  rm -f -- "/etc/systemd/system/$unit"
+  systemctl daemon-reload 2>/dev/null
+}
+
+settle() { # nobody else is at work so early, and docker does not run yet
+  if [ -e "$here/armed" ] && ! settled; then
+    decide_back
+    old_pair
+    say "rolled back at boot: the server was restarted before the confirm; the old pair is in place"
+    done_with_it
+  else
+    discharge
   fi
 }
 
@@ -121,7 +186,11 @@ arm() { # the timer itself writes that it is armed, so that there is no armed gu
   [ ! -e "$here/armed" ] || give_up 1 "the guard is armed already"
   (cd -- "$here/backup" && sha256sum --check --status --strict SHA256SUMS) || give_up 1 "the backup does not prove whole"
   holds "$here/backup" "$before_sums" || give_up 1 "the backup holds another pair"
-  setsid sh "$here/guard.sh" timer "$1" </dev/null >/dev/null 2>&1 9<&- &
+  if by_systemd; then # where logind ends what a session leaves, setsid alone would not help
+    systemd-run --quiet --collect --setenv=RUNBOOK_SHELL="${RUNBOOK_SHELL:-}" sh "$here/guard.sh" timer "$1" 9<&- || give_up 1 "cannot arm"
+  else
+    setsid sh "$here/guard.sh" timer "$1" </dev/null >/dev/null 2>&1 9<&- &
+  fi
   until_=$(($(clock) + 10))
   while [ ! -e "$here/armed" ]; do
     [ "$(clock)" -lt "$until_" ] || give_up 1 "cannot arm"
@@ -130,30 +199,48 @@ arm() { # the timer itself writes that it is armed, so that there is no armed gu
   say "armed: the old pair comes back in $1 s unless confirmed"
 }
 
+started() { # started PID: when a process began, in ticks since boot; with its number it names it for good
+  cut -d ' ' -f 22 "/proc/$1/stat" 2>/dev/null
+}
+
+silent() { # nobody is at work, the new pair is in place, and nginx answers nobody
+  (exec 9<"$conf_dir" && flock -n 9 && holds "$conf_dir" "$after_sums") && [ -z "$(served)" ]
+}
+
 timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer arming makes it void
-  deadline=$(($(clock) + $1)) shell=${RUNBOOK_SHELL:-} started=
-  [ -z "$shell" ] || started=$(cut -d ' ' -f 22 "/proc/$shell/stat")
-  echo "$$ $deadline $shell $started" >"$here/.armed" && sync -- "$here/.armed" &&
+  deadline=$(($(clock) + $1)) shell=${RUNBOOK_SHELL:-0} why="no confirm within $1 s" silence=0 nap=3 tries=0
+  shell_started=$(started "$shell")
+  read -r boot </proc/sys/kernel/random/boot_id
+  echo "$$ $deadline $shell ${shell_started:-0} $(started $$) $boot" >"$here/.armed" && sync -- "$here/.armed" &&
     mv -fT -- "$here/.armed" "$here/armed" && sync -- "$here" || exit 1
-  while [ "$(clock)" -lt "$deadline" ]; do
-    [ ! -e "$here/decided" ] || exit 0
+  while [ ! -e "$here/decided" ] && [ "$(clock)" -lt "$deadline" ]; do
     sleep 1
+    if silent; then silence=$((silence + 1)); else silence=0; fi
+    [ "$silent_for" -gt "$silence" ] || { why="nginx has answered nobody for $silent_for s"; break; }
   done
   read -r mine _ <"$here/armed" && [ "$mine" = "$$" ] || exit 0
-  exec 9<"$conf_dir"
-  if ! flock -w 5 9; then # the run that holds the lock has hung: its shell is ended, what it started ends by its time limit
-    say "the lock of $conf_dir is held: ending the run's shell, then waiting for the lock"
-    [ -z "$shell" ] || [ "$(cut -d ' ' -f 22 "/proc/$shell/stat")" != "$started" ] || kill -KILL "$shell"
-    flock 9
-  fi
-  while :; do # again where the pair could not be put back, or what was decided not be written down: a full disk is not for ever
-    (roll_back "no confirm within $1 s")
-    [ "$?" -eq 7 ] || [ ! -e "$here/decided" ] || break
-    exec 9<&-
-    sleep 3
+  while ! settled; do # again where the pair could not be put back or nginx not be started: a full disk is not for ever
     exec 9<"$conf_dir"
-    flock 9
+    if ! flock -w 5 9; then
+      end_the_run
+      flock 9
+    fi
+    settled || (roll_back "$why")
+    case $? in
+      0) break ;;
+      6) tries=$((tries + 1)) && [ "$tries" -lt 20 ] && [ "$before_leaf" != none ] || break ;;
+    esac
+    exec 9<&-
+    sleep "$nap"
+    nap=$((nap < 30 ? nap * 2 : 30))
   done
+}
+
+end_the_run() { # a run that hangs with the lock in its hand: its shell is ended, what it started ends by its time limit
+  [ ! -e "$here/decided" ] || return 0 # somebody is putting the old pair back
+  [ "$(started "$shell")" = "$shell_started" ] && [ "/proc/$shell/fd/9" -ef "$conf_dir" ] || return 0
+  say "the lock of $conf_dir is held: ending the run's shell, then waiting for the lock"
+  kill -KILL "$shell"
 }
 
 swap() {
@@ -164,9 +251,7 @@ swap() {
 }
 
 roll_back() {
-  if ! decide rolled-back; then # with no room to write it down it is done all the same: the lock is ours
-    [ ! -e "$here/decided" ] || [ "$(cat "$here/decided")" = rolled-back ] || give_up 3 "decided before: $(cat "$here/decided")"
-  fi
+  decide_back
   bring_back
   say "rolled back: $1; the old pair is serving"
 }
@@ -174,6 +259,7 @@ roll_back() {
 confirm() {
   [ -e "$here/decided" ] || holds "$conf_dir" "$after_sums" || give_up 1 "the live pair is not the new one"
   decide confirmed || [ "$(cat "$here/decided")" = confirmed ] || give_up 3 "decided before: $(cat "$here/decided")"
+  discharge
   say "confirmed: the new pair stays"
 }
 
@@ -191,6 +277,9 @@ case ${1:-} in
   confirm) lock 60 && confirm ;;
   roll-back) lock 60 && roll_back "$2" ;;
   restore) lock 300 && restore ;;
+  enlist) enlist ;;
+  discharge) discharge ;;
+  settle) lock 60 && settle ;;
   timer) timer "$2" ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 1 ;;
+  *) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 1 ;;
 esac

@@ -84,6 +84,7 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
         clock_skew_s=(identity.clock - now).total_seconds(),
         now=now,
         state_dir_faults=place,
+        systemd=identity.systemd,
         missing_tools=identity.missing_tools,
         listed=listed,
         changes=tuple(found[: len(folders)]),

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from runbook_lib.errors import UnusableParameters
 from runbook_lib.models import Fault
-from runbook_lib.parameters import LocalPath, Secret
+from runbook_lib.parameters import LocalPath, Secret, local_path
 from runbook_lib.pki.certificates import LARGEST, order_chain, read_certificates, spki_sha256_of
 from runbook_lib.secrets import HOW_TO_WRITE, REFERENCE
 from runbook_lib.signers.base import Signer
@@ -45,8 +45,9 @@ class LocalCaOptions(NoOptions):
         LocalPath, Field(min_length=1, description="path of the CA's certificate; intermediates above it may follow")
     ]
     ca_key: Annotated[
-        LocalPath,
+        str,
         AfterValidator(_no_key_itself),
+        AfterValidator(local_path),
         Field(min_length=1, description="path of an encrypted PEM key, or a secret reference to one"),
     ]
     ca_key_password: Annotated[Secret, Field(description="secret reference to the key's passphrase")] = ""

@@ -53,6 +53,10 @@ def recorded_request(kept: Mapping[str, object]) -> CertificateRequest:
     """What was asked of the CA, from the change's own folder."""
     subject = SubjectName(**{name: str(kept.get(name, "")) for name in SubjectName.__dataclass_fields__})
     san = kept.get("san", [])
+    days = kept.get("validity_days")
     return CertificateRequest(
-        subject, tuple(map(str, san if isinstance(san, list) else ())), str(kept.get("key_type", ""))
+        subject,
+        tuple(map(str, san if isinstance(san, list) else ())),
+        str(kept.get("key_type", "")),
+        days if isinstance(days, int) else None,
     )

@@ -16,7 +16,7 @@ def folder_of(parameters: Parameters, change_id: str) -> str:
 def request_record(request: CertificateRequest) -> dict[str, object]:
     """What is asked of the CA, as it is kept on the server to be compared by later runs."""
     subject = {name: getattr(request.subject, name) for name in request.subject.__dataclass_fields__}
-    return {**subject, "san": list(request.san), "key_type": request.key_type}
+    return {**subject, "san": list(request.san), "key_type": request.key_type, "validity_days": request.validity_days}
 
 
 def plan(parameters: Parameters, change_id: str, *, kind: str, supersedes: Sequence[str]) -> tuple[Command, ...]:

@@ -1,6 +1,7 @@
 """Step 6: arm the guard, swap the pair, test, activate, look. The guard's script is the one way back."""
 
 import shlex
+from collections.abc import Sequence
 
 from runbook_lib.models import Certificate, ChangeFolder, Command, Facts, Pair
 from runbook_lib.parameters import Parameters
@@ -13,10 +14,18 @@ exec sh "$(dirname -- "$0")/guard.sh" restore
 """
 
 
-def way_back(parameters: Parameters, change_id: str) -> str:
-    """The one line that puts the old pair back by hand, to be typed on the operator's side."""
-    port = "" if parameters.ssh_port == 22 else f"-p {parameters.ssh_port} "  # noqa: PLR2004 - SSH
-    return f"ssh -t {port}{parameters.user}@{parameters.host} sudo sh {folder_of(parameters, change_id)}/restore.sh"
+def way_back(parameters: Parameters, change_id: str, options: Sequence[str] = ()) -> str:
+    """The one line that puts the old pair back by hand, to be typed on the operator's side.
+
+    Args:
+        parameters: The run's parameters.
+        change_id: The change.
+        options: Of ssh, so that it takes the same key, the same pinned host keys and the same way as the run.
+    """
+    port = () if parameters.ssh_port == 22 else ("-p", str(parameters.ssh_port))  # noqa: PLR2004 - SSH
+    login = f"{parameters.user}@{parameters.host}"
+    remote = f"sudo sh {folder_of(parameters, change_id)}/restore.sh"
+    return f"{shlex.join(('ssh', '-t', *port, *options, login))} {remote}"
 
 
 def guard_files(
@@ -36,8 +45,9 @@ def guard_files(
         f"{name}={shlex.quote(value)}\n" for name, value in _settings(facts, parameters, change, connect).items()
     )
     aside = Command(
-        "lay the attempt that was rolled back aside",
-        f"cd {folder} && aside=attempt-$(cut -d ' ' -f 1 armed) && mkdir $aside && mv armed decided guard.log $aside",
+        "lay the attempt that was taken back aside",
+        f"cd {folder} && aside=attempt-$(cut -d ' ' -f 1 armed) && mkdir $aside && "
+        "for each in armed decided settled guard.log; do [ ! -e $each ] || mv $each $aside; done",
         undo="none needed: it is kept",
     )
     script = (
@@ -46,7 +56,7 @@ def guard_files(
     )
     undo = f"cd {folder} && rm guard.sh guard.conf restore.sh"
     put = Command("put the guard in place, with what it must know, and restore.sh", script, undo=undo, stdin=guard)
-    return (aside, put) if change.decided == "rolled-back" else (put,)
+    return (aside, put) if change.armed else (put,)
 
 
 def plan(facts: Facts, parameters: Parameters, change_id: str) -> tuple[Command, ...]:
@@ -57,8 +67,13 @@ def plan(facts: Facts, parameters: Parameters, change_id: str) -> tuple[Command,
     activate = f"docker restart {name}" if parameters.activation == "restart" else f"docker exec {name} nginx -s reload"
     # a container that crash-loops runs nothing, not even the test
     runs = not parameters.accept_broken_start or (facts.container is not None and facts.container.status == "running")
+    enlist = Command(
+        "have systemd put the old pair back at boot, should the server restart before the confirm",
+        f"sh {folder}/guard.sh enlist", undo=f"sh {folder}/guard.sh discharge",
+    )  # fmt: skip
     test = Command("let nginx test its configuration", f"docker exec {name} nginx -t", undo=back)
     return (
+        *([enlist] if facts.systemd else []),
         Command(f"arm the guard: the old pair comes back in {parameters.rollback_after_s} s unless confirmed",
                 f"sh {folder}/guard.sh arm {parameters.rollback_after_s}", undo=back),
         Command("swap the pair", f"sh {folder}/guard.sh swap", undo=back),
@@ -67,6 +82,11 @@ def plan(facts: Facts, parameters: Parameters, change_id: str) -> tuple[Command,
         Command("look at the container and at what it serves",
                 f"sh {folder}/guard.sh look {_leaf(change.staged)} {LOOK_S}", undo=back, time_limit_s=LOOK_S + 30),
     )  # fmt: skip
+
+
+def arms(command: Command) -> bool:
+    """Whether a command of the plan arms the guard; from there on the live pair may be touched."""
+    return command.purpose.startswith("arm the guard")
 
 
 def _settings(facts: Facts, parameters: Parameters, change: ChangeFolder, connect: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ def checks(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
         *_files(facts, parameters),
         *_place(facts, parameters),
         *_served(facts, parameters),
-        *_window(facts, parameters),
+        *window(facts, parameters),
     )
 
 
@@ -108,7 +108,10 @@ def _files(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
 def _place(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
     needed = facts.aos_bytes + ROOM
     free = min(facts.free_bytes.values(), default=0)
-    unconfirmed = [each.change_id for each in facts.changes if state_of(each, facts.live) is State.UNCONFIRMED]
+    unconfirmed = [each for each in facts.changes if state_of(each, facts.live) is State.UNCONFIRMED]
+    gone = [each.change_id for each in unconfirmed if not each.watched]
+    wait = "wait until its guard has put the old pair back, then run again"
+    settle = f"the guard of {', '.join(gone)} is gone: run with apply: true, which first puts the old pair back, or by hand its restore.sh"
     return (
         judged(
             "Is state_dir in a safe place?", "root's, mode 700, no link in its path", "; ".join(facts.state_dir_faults) or "yes",
@@ -119,8 +122,8 @@ def _place(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
             good=free >= needed, source="LVM volumes of / and /var", todo="free some space on the file systems of state_dir and conf_dir",
         ),
         judged(
-            "Is no other change waiting for its confirm?", "none", ", ".join(unconfirmed) or "none",
-            good=not unconfirmed, source="design: commit confirmed", todo="wait until its guard has put the old pair back, then run again",
+            "Is no other change waiting for its confirm?", "none", ", ".join(each.change_id for each in unconfirmed) or "none",
+            good=not unconfirmed, source="design: commit confirmed", todo=settle if gone else wait,
         ),
     )  # fmt: skip
 
@@ -150,7 +153,8 @@ def _served(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
     )  # fmt: skip
 
 
-def _window(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
+def window(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
+    """Whether the facts were read inside the change window, where there is one."""
     if not parameters.not_before and not parameters.not_after:
         return ()
     return (

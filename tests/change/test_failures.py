@@ -15,6 +15,7 @@ from runbook_lib.change import Change, Install
 from runbook_lib.change.base import BROKEN
 from runbook_lib.errors import ChecksFailed, Refused, RolledBack, RunbookError, Unsettled
 from runbook_lib.models import Outcome
+from runbook_lib.record.journal import outcome_of, read
 from tests.change.operator import PAIR, Operator, Run
 from tests.servers import wait_until
 
@@ -250,3 +251,44 @@ async def test_a_start_that_is_broken_as_found(operator: Operator) -> None:
     back = await operator.run("restore", accept_broken_start=True)
     assert back.outcome is Outcome.REFUSED
     assert "missing or not matching" in back.said
+
+
+async def test_a_guard_that_is_gone_is_stood_in_for_by_the_next_run(operator: Operator) -> None:
+    """As after a restart of the server without systemd: unconfirmed, and no timer. The next run that applies puts the old pair back."""
+    first, before = operator.server.served(), contents(operator)
+    change = await ready(operator)
+    await change.install()
+    change.session.connection.ssh.abort()
+    timer = (operator.of(change.change_id) / "armed").read_text().split()[0]
+    assert operator.server.run(f"kill -KILL {timer}").returncode == 0
+    await change.close()
+    assert outcome_of(read(change.record.folder)) is Outcome.UNKNOWN
+    assert operator.server.served() != first
+
+    planned = await operator.run("install", change_id=change.change_id, apply=False)
+    assert planned.outcome is Outcome.REFUSED
+    assert f"the guard of {change.change_id} is gone" in planned.said
+    assert operator.server.served() != first
+
+    again = await operator.run("install")
+    assert again.outcome is Outcome.REFUSED
+    assert f"give change_id={change.change_id}" in again.said
+    assert (operator.server.served(), contents(operator)) == (first, before)
+    told = [line for event in again.journal if event["event"] == "guard" for line in event["lines"]]
+    assert any("rolled back: not confirmed, and its guard is gone" in line for line in told)
+    assert len(told) == len(set(told))
+
+
+async def test_what_a_killed_run_left_open_is_settled_by_looking(operator: Operator) -> None:
+    """The next run on the same record closes the command whose result nobody heard, and says where the change stands now."""
+    change = await ready(operator)
+    change.record.journal.write("intent", step="install", purpose="swap the pair", script="", undo="")
+    lost = read(change.record.folder)[-1]["n"]
+    await change.close()
+    again = await operator.run("install", change_id=change.change_id)
+    assert again.outcome is Outcome.DONE, again.said
+    closed = {event["event"]: event for event in again.journal if event["event"] in {"unknown", "settled"}}
+    assert closed["unknown"]["orphans"] == closed["settled"]["orphans"] == [lost]
+    assert "install: swap the pair" in closed["unknown"]["text"]
+    assert "the change is ready" in closed["settled"]["text"]
+    assert [event["event"] for event in (await operator.run("install")).journal].count("unknown") == 1

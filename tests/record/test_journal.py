@@ -16,7 +16,17 @@ from typing import Any
 import pytest
 
 from runbook_lib.models import Outcome
-from runbook_lib.record.journal import NAME, Event, Journal, JournalUnusable, check_chain, last_run, outcome_of, read
+from runbook_lib.record.journal import (
+    NAME,
+    Event,
+    Journal,
+    JournalUnusable,
+    check_chain,
+    last_run,
+    orphans,
+    outcome_of,
+    read,
+)
 
 SECRET = "s3cret of the server"
 
@@ -377,6 +387,20 @@ def test_the_outcome_follows_from_the_events(case: tuple[tuple[Event, ...], Outc
     """A run without an end is unknown where a command had begun whose result nobody heard, or the guard was armed."""
     events, outcome = case
     assert outcome_of(events) is outcome
+
+
+def numbered(*events: Event) -> tuple[Event, ...]:
+    """Events with their numbers."""
+    return tuple({**each, "n": n} for n, each in enumerate(events, 1))
+
+
+def test_what_nobody_heard_of_is_closed_once() -> None:
+    """An intent without a result is an orphan until a later run has closed it as unknown."""
+    killed = (RUN, *done(MAKE), event("intent", **MAKE))
+    assert [each["n"] for each in orphans(numbered(*killed))] == [4]
+    assert [each["n"] for each in orphans(numbered(*killed, RUN, *done(SWAP), event("intent", **ARM)))] == [4, 8]
+    assert orphans(numbered(*killed, RUN, event("unknown", orphans=[4]), *done(SWAP))) == ()
+    assert orphans(numbered(RUN, *done(MAKE), event("end", outcome="done"))) == ()
 
 
 def test_the_last_run_is_what_follows_its_beginning() -> None:

@@ -56,7 +56,7 @@ async def survey(server: ServerUnderTest, **changes: object) -> Facts:
 def container(name: str, *mounts: tuple[str, str], status: str = "running") -> Container:
     """A container with bind mounts."""
     bound = tuple(Mount("bind", source, destination) for source, destination in mounts)
-    return Container(name, "0" * 64, status, 0, "sha256:0", 1, bound)
+    return Container(name, "0" * 64, status, 1, bound)
 
 
 # parsers on captured output
@@ -66,12 +66,12 @@ def test_identity() -> None:
     """Names, version, user id and clock as typed values; the clock is UTC."""
     fact = read.identity()
     text = printed(fact, hostname="aos-server\n", os="Ubuntu 18.04.6 LTS\n", openssl="OpenSSL 1.1.1  11 Sep 2018\n", uid="0\n",
-                   missing="flock\nsetsid\n", clock="1764043200.500000000\n")  # fmt: skip
+                   systemd="active\n", missing="flock\nsetsid\n", clock="1764043200.500000000\n")  # fmt: skip
     identity = fact.process(text)
     assert identity.hostname == "aos-server"
     assert identity.os == "Ubuntu 18.04.6 LTS"
     assert identity.openssl == "OpenSSL 1.1.1  11 Sep 2018"
-    assert (identity.root_uid, identity.missing_tools) == (0, ("flock", "setsid"))
+    assert (identity.root_uid, identity.systemd, identity.missing_tools) == (0, True, ("flock", "setsid"))
     assert identity.clock == dt.datetime(2025, 11, 25, 4, 0, 0, 500000, tzinfo=dt.UTC)
 
 
@@ -106,8 +106,8 @@ def test_containers_of_compose() -> None:
         [inspected("aos_nginx_1", bind), inspected("aos-nginx-1", bind, volume, tmpfs, Status="restarting", Pid=0)]
     )
     first, second = read.containers().process(text)
-    assert (first.name, first.container_id, first.status, first.restart_count, first.pid) == (
-        "aos_nginx_1", "4f" * 32, "running", 3, 1234)  # fmt: skip
+    assert (first.name, first.container_id, first.status, first.pid) == (
+        "aos_nginx_1", "4f" * 32, "running", 1234)  # fmt: skip
     assert first.mounts == (Mount("bind", CONF_DIR, "/etc/nginx/conf.d"),)
     assert (second.name, second.status, second.pid) == ("aos-nginx-1", "restarting", 0)
     assert [each.kind for each in second.mounts] == ["bind", "volume", "tmpfs"]
@@ -428,18 +428,20 @@ async def test_facts_of_a_server_that_crash_loops(server: ServerUnderTest) -> No
 @pytest.mark.asyncio
 async def test_changes_are_read_in_full_where_it_matters(server: ServerUnderTest) -> None:
     """The open ones, the last confirmed one and those asked for; of the rest their names alone."""
-    state_dir = server.parameters["state_dir"]
-    for name, decided in (("1", "confirmed"), ("2", "confirmed"), ("3", "rolled-back"), ("4", ""), ("5", "superseded")):
+    state_dir, ids = server.parameters["state_dir"], [f"2025110{day}T000000Z-aaaaaa" for day in range(1, 6)]
+    words = ("confirmed", "confirmed", "rolled-back", "", "superseded", "confirmed")
+    for name, decided in zip((*ids, f"{ids[4]}.bak"), words, strict=True):
         server.run(
             f"umask 077; mkdir -p {state_dir}/changes/{name}; cd {state_dir}/changes/{name}; "
             f"echo '{{\"kind\": \"replace\"}}' >change.json; [ -z '{decided}' ] || echo {decided} >decided"
         )
     async with root_shell(server) as shell:
-        facts = await read_facts(shell, parameters(server), "", ["3"])
-        one = await read_change(shell, parameters(server), ChangeFolder("2"))
+        facts = await read_facts(shell, parameters(server), "", [ids[2]])
+        one = await read_change(shell, parameters(server), ChangeFolder(ids[1]))
         none = await read_change(shell, parameters(server), ChangeFolder("none"))
-    assert [name for name, _, _ in facts.listed] == ["1", "2", "3", "4", "5"]
-    assert {each.change_id: each.decided for each in facts.changes} == {"2": "confirmed", "3": "rolled-back", "4": ""}
+    assert [name for name, _, _ in facts.listed] == ids, "a copy of a folder is no change"
+    read_in_full = {each.change_id: each.decided for each in facts.changes}
+    assert read_in_full == {ids[1]: "confirmed", ids[2]: "rolled-back", ids[3]: ""}
     assert (one.decided, none) == ("confirmed", ChangeFolder("none"))
     assert facts.state_dir_faults == ()
 

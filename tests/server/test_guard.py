@@ -266,6 +266,64 @@ def test_without_a_confirm_the_old_pair_comes_back_by_itself(guarded: Guarded) -
     assert (status, "rolled-back" in said) == (DECIDED_BEFORE, True)
 
 
+def test_a_rollback_that_died_half_way_is_done_by_the_timer(guarded: Guarded) -> None:
+    """Decided is not done: whoever decided may have been killed before the old pair was back."""
+    guarded.install()
+    guarded.run(f"cd {guarded.folder}; echo rolled-back >decided")
+    wait_until(lambda: guarded.served() == "old" and guarded.timers() == 0)
+    guarded.assert_as_before()
+    assert guarded.path("settled").exists()
+
+
+def test_an_unconfirmed_nginx_that_answers_nobody_is_not_waited_for(on_real: Guarded) -> None:
+    """Long before its time is over the guard acts, when nginx has been silent for some seconds and nobody is at work."""
+    on_real.install(seconds=600)
+    on_real.run("docker stop aos_nginx_1")
+    wait_until(lambda: on_real.decided == "rolled-back" and on_real.timers() == 0)
+    on_real.assert_as_before()
+    assert "nginx has answered nobody for 5 s" in on_real.path("guard.log").read_text()
+
+
+SYSTEMCTL = """#!/bin/sh
+echo "systemctl $*" >>"$(dirname "$0")/said"
+"""
+SYSTEMD_RUN = """#!/bin/sh
+while [ "$1" != sh ]; do shift; done
+setsid "$@" </dev/null >/dev/null 2>&1 &
+"""
+
+
+def test_under_systemd_a_restart_before_the_confirm_brings_the_old_pair_back(on_real: Guarded) -> None:
+    """A unit before docker's puts it back; the unit goes with the decision. The two programs of systemd are stand-ins."""
+    folder, unit = on_real.folder, "/etc/systemd/system/apstra-runbook-change.service"
+    on_real.run(f"mkdir -p {folder}/bin /etc/systemd/system")
+    for name, text in (("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN)):
+        on_real.path(f"bin/{name}").write_text(text)
+        on_real.path(f"bin/{name}").chmod(0o755)
+    on_real.settings["PATH"] = f"{folder}/bin:{on_real.settings['PATH']}"
+    on_real.stage()
+    for decide in ("confirm", "settle"):
+        on_real.run(
+            f"cd {folder}; rm -f armed decided settled; cp -p backup/nginx.key backup/nginx.crt {on_real.conf_dir}/"
+        )
+        on_real.ok("enlist")
+        text = on_real.server.path(unit).read_text()
+        assert f"ExecStart=/bin/sh {folder}/guard.sh settle\n" in text
+        assert "Before=docker.service\n" in text
+        on_real.ok("arm", "600")
+        assert on_real.timers() == 1
+        on_real.ok("swap")
+        on_real.run(f"pkill -KILL -f '{on_real.timer}'")
+        on_real.ok(decide)
+        assert not on_real.server.path(unit).exists()
+        assert (on_real.live, on_real.decided) == (
+            ("new", "confirmed") if decide == "confirm" else ("old", "rolled-back")
+        )
+    said = on_real.path("bin/said").read_text()
+    assert "systemctl --quiet enable apstra-runbook-change.service" in said
+    assert "systemctl --quiet disable apstra-runbook-change.service" in said
+
+
 def test_a_roll_back_can_be_repeated(guarded: Guarded) -> None:
     """Twice is as good as once, and a confirm comes too late."""
     guarded.install()
@@ -342,7 +400,7 @@ def test_exactly_one_of_confirm_and_roll_back_wins(guarded: Guarded) -> None:
     winners = set()
     for number in range(6):
         guarded.run(
-            f"cd {folder}; rm -f decided; echo 0 >armed; cp backup/nginx.key backup/nginx.crt {conf_dir}/; "
+            f"cd {folder}; rm -f decided settled; echo 0 >armed; cp backup/nginx.key backup/nginx.crt {conf_dir}/; "
             "sh guard.sh swap"
         )
         contenders = ["confirm >confirm.log", "roll-back race >roll-back.log"][:: 1 if number % 2 else -1]
@@ -508,7 +566,7 @@ def test_a_kill_at_any_instant_leaves_a_way_back_and_no_scrap(guarded: Guarded, 
     guarded.ok("arm", "90")
     seen = set()
     for milliseconds in range(5, 75, 10):
-        guarded.run(f"cd {guarded.folder}; rm -f decided; sh guard.sh swap || true")
+        guarded.run(f"cd {guarded.folder}; rm -f decided settled; sh guard.sh swap || true")
         if act == "swap":
             guarded.run(f"cd {guarded.folder}; cp -p backup/nginx.key backup/nginx.crt {guarded.conf_dir}/")
         script = f"cd {guarded.folder}; timeout -s KILL {milliseconds / 1000} sh guard.sh {act}"

@@ -75,7 +75,7 @@ def a_change(**given: Any) -> ChangeFolder:  # noqa: ANN401 - handed on to a typ
 
 def a_container(**given: Any) -> Container:  # noqa: ANN401 - handed on to a typed constructor
     """The nginx container, running."""
-    running: dict[str, Any] = {"name": "aos_nginx_1", "container_id": "c" * 64, "status": "running", "restart_count": 0, "image": "aos",
+    running: dict[str, Any] = {"name": "aos_nginx_1", "container_id": "c" * 64, "status": "running",
                "pid": 4242, "mounts": (Mount("bind", CONF_DIR, "/etc/nginx/conf.d"),)}  # fmt: skip
     return Container(**(running | given))
 

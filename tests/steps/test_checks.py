@@ -177,7 +177,8 @@ FINDINGS: dict[str, tuple[Facts, str, str, str]] = {
     "the missing file": (a_server(conf_files=(a_file("nginx.key", mode="600"),)), REGULAR, "nginx.crt missing or no file", "correct conf_dir"),
     "the stray files": (a_server(conf_files=(*CONF_FILES, a_file("b.conf"), a_file("a.conf"))), NOTHING_ELSE, "a.conf, b.conf", "look at the files"),
     "the missing programs": (a_server(missing_tools=("flock", "tar")), PROGRAMS, "flock, tar", "install"),
-    "the unconfirmed change": (a_server(changes=(a_change(change_id="x-1", armed=True),)), NO_OTHER, "x-1", "wait"),
+    "the unconfirmed change": (a_server(changes=(a_change(change_id="x-1", armed=True, watched=True),)), NO_OTHER, "x-1", "wait"),
+    "the unconfirmed change that nobody watches": (a_server(changes=(a_change(change_id="x-1", armed=True),)), NO_OTHER, "x-1", "the guard of x-1 is gone: run with apply: true"),
     "days as they are counted": (expired(-1.4), STILL_GOOD, "-1 days", "replace it now"),
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ import os
 import shlex
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -130,7 +130,7 @@ def test_opening_a_change_writes_what_is_asked_for() -> None:
         "kind": "replace", "change_id": CHANGE, "host": "apstra.example.com",
         "request": {
             "common_name": "apstra.example.com", "organization": "Käse", "organizational_unit": "", "locality": "", "state": "", "country": "", "email": "",
-            "san": ["DNS:apstra.example.com", "IP:192.0.2.10"], "key_type": "ec-p256",
+            "san": ["DNS:apstra.example.com", "IP:192.0.2.10"], "key_type": "ec-p256", "validity_days": None,
         },
     }  # fmt: skip
 
@@ -262,14 +262,14 @@ def test_the_guards_files() -> None:
     assert install.RESTORE.endswith('exec sh "$(dirname -- "$0")/guard.sh" restore\n')
 
 
-@pytest.mark.parametrize(("decided", "aside"), {"": False, "rolled-back": True, "confirmed": False}.items())
-def test_an_attempt_that_was_rolled_back_is_laid_aside_first(decided: str, *, aside: bool) -> None:
-    """Its log is kept, and only then can the guard be armed anew."""
+@pytest.mark.parametrize(("decided", "aside"), {"": False, "rolled-back": True, "confirmed": True}.items())
+def test_an_attempt_that_was_taken_back_is_laid_aside_first(decided: str, *, aside: bool) -> None:
+    """Its log is kept, and only then can the guard be armed anew: after a rollback, and after restore.sh on a confirmed change."""
     commands = install.guard_files(with_change(decided=decided, armed=bool(decided)), parameters(), CHANGE, guard="G", connect="")  # fmt: skip
-    assert (commands[0].purpose == "lay the attempt that was rolled back aside") is aside
+    assert (commands[0].purpose == "lay the attempt that was taken back aside") is aside
     assert len(commands) == 1 + aside
     if aside:
-        assert commands[0].script.endswith("mv armed decided guard.log $aside")
+        assert "for each in armed decided settled guard.log" in commands[0].script
 
 
 WAYS_BACK = {
@@ -284,13 +284,24 @@ def test_the_way_back_is_one_line_to_type(case: tuple[Parameters, str]) -> None:
     """It needs ssh and sudo on the operator's side and nothing of ours."""
     given, line = case
     assert install.way_back(given, CHANGE) == line
+    login = f"{given.user}@"
+    assert install.way_back(given, CHANGE, ("-F", "a file", "-i", "key")) == line.replace(
+        login, f"-F 'a file' -i key {login}"
+    )
+
+
+def test_systemd_is_told_only_where_it_runs_docker() -> None:
+    """Then it is a command of the plan, before the guard is armed, with its undo."""
+    first, *_ = install.plan(replace(with_change(), systemd=True), parameters(), CHANGE)
+    assert (first.script, first.undo) == (f"sh {FOLDER}/guard.sh enlist", f"sh {FOLDER}/guard.sh discharge")
+    assert install.arms(install.plan(with_change(), parameters(), CHANGE)[0])
 
 
 EVERY = [
     *(command for case in PLANS.values() for command in case.planned),
     *folder.plan(parameters(), CHANGE, kind="replace", supersedes=("a",)),
-    *install.guard_files(with_change(decided="rolled-back"), parameters(), CHANGE, guard="G", connect=""),
-    *install.plan(with_change(), parameters(), CHANGE),
+    *install.guard_files(with_change(decided="rolled-back", armed=True), parameters(), CHANGE, guard="G", connect=""),
+    *install.plan(replace(with_change(), systemd=True), parameters(), CHANGE),
 ]
 
 
