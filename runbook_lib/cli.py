@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from runbook_lib.record.journal import Event
     from runbook_lib.session import Kind
 
-NOTEBOOKS = {
-    "request": "200_request_certificate",
-    "install": "300_install_certificate",
-    "restore": "900_restore_certificate",
-}
 _EXIT_STATUS = """\b
 Exit status:
   0  done, nothing-to-do, planned
@@ -326,10 +321,11 @@ async def _planned(change: "Change") -> tuple[Outcome, Path]:
         await change.close()
 
 
-def _run(values: Mapping[str, object], *kinds: str) -> tuple[Outcome, Path | None]:
+def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | None]:
     """Runs notebooks headless, the next one only when the one before is done, and shows their events as they happen."""
     from runbook_lib.jupyter.headless import Runner  # noqa: PLC0415
     from runbook_lib.record.summary import fields  # noqa: PLC0415
+    from runbook_lib.session import NOTEBOOKS  # noqa: PLC0415
 
     folder = _base() / "notebooks"
     with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], _show) as runner:

@@ -23,7 +23,10 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _FOLDER = re.compile(r"(/[A-Za-z0-9._][A-Za-z0-9._-]*)+")  # goes into shell text as it is
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _KINDS = {
-    "string_type": ("is no text", 'text in quotes, such as "NO" or "12345" (YAML reads a bare NO as false)'),
+    "string_type": (
+        "is no text",
+        'text in quotes, such as "NO" or "12345" (YAML reads a bare NO as false); instead of -p use -y with quotes',
+    ),
     "int_type": ("is no whole number", "a whole number without quotes"),
     "bool_type": ("is no boolean", "true or false without quotes (with -p: True or False)"),
     "list_type": ("is no list", 'a list, such as ["apstra.example.com", "192.0.2.10"]'),
@@ -257,7 +260,7 @@ class Parameters(BaseModel):
         "", description="sha256 of the plan that was approved; another plan is refused"
     )
     change_id: Annotated[str, AfterValidator(_change_id)] = Field(
-        "", description="empty: the open change, or a new one; new: supersede it"
+        "", description="of a change on the server; empty: the open or the last one; new, to request: begin anew"
     )
     pair: Literal["before", "installed"] = Field(
         "before", description="restore only: which pair of that change comes back"

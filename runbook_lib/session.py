@@ -16,6 +16,12 @@ from runbook_lib.signers import Signer, make_signer, option_faults
 
 Kind = Literal["audit", "request", "install", "restore"]
 LARGEST_CERTIFICATE_FILE = 1 << 20
+NOTEBOOKS: Mapping[Kind, str] = {
+    "audit": "100_audit_certificates",
+    "request": "200_request_certificate",
+    "install": "300_install_certificate",
+    "restore": "900_restore_certificate",
+}
 
 
 @dataclass(frozen=True, slots=True)

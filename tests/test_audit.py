@@ -103,8 +103,9 @@ LABELS = {
 def test_prometheus_labels_are_escaped(text: str, written: str) -> None:
     """A value ends neither its label nor its line, so that no sample can be made up."""
     lines = audited(seen(text, OLD), host=text).prometheus().splitlines()
-    samples = [line for line in lines if not line.startswith("#")]
+    samples = [line for line in lines if not line.startswith("#") and not line.startswith("apstra_audit_success")]
     assert len(samples) == 2
+    assert f'apstra_audit_success{{server="{written}"}} 1' in lines
     assert all(PROMETHEUS.fullmatch(line) for line in samples)
     assert all(f'server="{written}",address="{written}",vantage="server"' in line for line in samples)
 
@@ -115,6 +116,8 @@ def test_prometheus_tells_expiry_and_reachability() -> None:
     assert audited(seen("a", OLD), seen("b", vantage="direct", error="x")).prometheus().splitlines() == [
         "# TYPE apstra_certificate_not_after_seconds gauge",
         f"apstra_certificate_not_after_seconds{labels.format('a', 'server')} {OLD.certificate.not_after.timestamp():.0f}",
+        "# TYPE apstra_audit_success gauge",
+        'apstra_audit_success{server="apstra.example.com"} 1',
         "# TYPE apstra_certificate_served gauge",
         f"apstra_certificate_served{labels.format('a', 'server')} 1",
         f"apstra_certificate_served{labels.format('b', 'direct')} 0",

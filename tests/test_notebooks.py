@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from runbook_lib.jupyter.bind import NOTEBOOKS
 from runbook_lib.parameters import Parameters
+from runbook_lib.session import NOTEBOOKS
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 FILES = sorted(each.name for each in FOLDER.glob("*.ipynb"))

@@ -27,7 +27,7 @@ from tests.steps.facts import a_server
 
 GIVEN: dict[str, object] = {"host": "apstra.example.com", "common_name": "apstra.example.com"}
 CLEAR = "Tr0ub4dor&3 in clear"
-TEXT = 'text in quotes, such as "NO" or "12345" (YAML reads a bare NO as false)'
+TEXT = 'text in quotes, such as "NO" or "12345" (YAML reads a bare NO as false); instead of -p use -y with quotes'
 
 
 def faults_of(**given: object) -> dict[str, Fault]:

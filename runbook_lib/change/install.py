@@ -291,6 +291,7 @@ class Install(Installing):
                 source="design: states",
                 todo=todo.get(self.state, self._begin()),
             ),
+            *install.checks(self.parameters),
         )
 
     def _begin(self) -> str:
@@ -364,6 +365,7 @@ class Restore(Installing):
                 source="design: restore",
                 todo="name a change_id that has that pair",
             ),
+            *install.checks(self.parameters),
         )
 
     def expected(self) -> Facts:

@@ -122,10 +122,11 @@ class Request(Staging):
             if data is None:
                 return self._csr_table()
             chain = staged_chain(data, self.own.staged.key_spki_sha256)
-            fits = made_for(chain, self.own.staged.key_spki_sha256)
-            if self.prepared.signer.name == "manual" and fits.verdict is Verdict.FAIL:
-                # what the CA handed back for an earlier change may still lie there: this one is not answered
-                self.judge("sign", [dataclasses.replace(fits, verdict=Verdict.WARN)])
+            if chain[0] in self.facts.live.chain[:1]:
+                # the answer to the change before still lies there: this one is not answered
+                fits = made_for(chain, self.own.staged.key_spki_sha256)
+                todo = "certificate_file holds the certificate that is live now: put the CA's new answer there"
+                self.judge("sign", [dataclasses.replace(fits, verdict=Verdict.WARN, todo=todo)])
                 return self._csr_table()
             await self.stage(chain)
             return tables.certificates_table(f"signed by {self.prepared.signer.name}, staged", {"staged": chain[0]})

@@ -20,14 +20,8 @@ from runbook_lib.models import Outcome
 from runbook_lib.parameters import Parameters, project_folder
 from runbook_lib.record.archive import Record, open_record
 from runbook_lib.secrets import REGISTRY
-from runbook_lib.session import Kind, Prepared, prepare
+from runbook_lib.session import NOTEBOOKS, Kind, Prepared, prepare
 
-NOTEBOOKS: Mapping[Kind, str] = {
-    "audit": "100_audit_certificates",
-    "request": "200_request_certificate",
-    "install": "300_install_certificate",
-    "restore": "900_restore_certificate",
-}
 _PLAIN = (str, int, float, list, dict, tuple, type(None))
 _NOTHING = object()
 _open: list[Change] = []

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from runbook_lib.models import Command, Container, FileFact, Mount, Served
+from runbook_lib.parameters import is_ip_address
 from runbook_lib.server.reading import DOCKER, Fact, in_parts
 
 TOOLS = ("docker", "flock", "openssl", "setsid", "sha256sum", "sync", "tar", "timeout")
@@ -198,7 +199,7 @@ def state_dir_place(state_dir: str) -> Fact[tuple[str, ...]]:
 
 def served(connect: str, server_name: str) -> Fact[Served]:
     """What nginx serves, seen on the server itself by its own openssl."""
-    sni = "" if _is_ip(server_name) else f" -servername {shlex.quote(server_name)}"
+    sni = "" if is_ip_address(server_name) else f" -servername {shlex.quote(server_name)}"
     script = f"timeout 10 openssl s_client -connect {shlex.quote(connect)}{sni} -showcerts </dev/null"
 
     def process(text: str) -> Served:
@@ -208,11 +209,3 @@ def served(connect: str, server_name: str) -> Fact[Served]:
         return Served(server_name, "server", chain, protocol.group(1) if protocol and chain else "", error)
 
     return Fact(Command(f"what nginx serves for {server_name}", script, time_limit_s=15), process)
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -43,7 +43,9 @@ def checks(before: Facts, after: Facts, change_id: str, api_status: int | None) 
 
 def _served(seen: Served, change: ChangeFolder) -> Check:
     installed = tuple(each.pem.strip() for each in change.staged.chain)
-    sent = tuple(each.strip() for each in seen.chain)
+    sent = tuple(
+        dict.fromkeys(each.strip() for each in seen.chain)
+    )  # a file may hold one twice, and nginx sends it twice
     decides = seen.vantage == "server"
     if sent and sent == installed:
         verdict, found = Verdict.PASS, f"the same, {seen.protocol}"

@@ -3,11 +3,12 @@
 import shlex
 from collections.abc import Sequence
 
-from runbook_lib.models import Certificate, ChangeFolder, Command, Facts, Pair
+from runbook_lib.models import Certificate, ChangeFolder, Check, Command, Facts, Pair, Verdict, judged
 from runbook_lib.parameters import Parameters
 from runbook_lib.steps.folder import folder_of
 
 LOOK_S = 60
+ACTIVATE_S = 90
 RESTORE = """#!/bin/sh
 # Puts the pair back that was live before this change; needs sudo and nothing else.
 exec sh "$(dirname -- "$0")/guard.sh" restore
@@ -65,8 +66,8 @@ def plan(facts: Facts, parameters: Parameters, change_id: str) -> tuple[Command,
     back = f"sh {folder}/guard.sh restore"
     name = shlex.quote(facts.container.name if facts.container else parameters.container)
     activate = f"docker restart {name}" if parameters.activation == "restart" else f"docker exec {name} nginx -s reload"
-    # a container that crash-loops runs nothing, not even the test
-    runs = not parameters.accept_broken_start or (facts.container is not None and facts.container.status == "running")
+    # a container that crash-loops runs nothing, not even the test, and between two crashes its status says that it runs
+    runs = not parameters.accept_broken_start or any(each.chain for each in facts.served if each.vantage == "server")
     enlist = Command(
         "have systemd put the old pair back at boot, should the server restart before the confirm",
         f"sh {folder}/guard.sh enlist", undo=f"sh {folder}/guard.sh discharge",
@@ -78,9 +79,21 @@ def plan(facts: Facts, parameters: Parameters, change_id: str) -> tuple[Command,
                 f"sh {folder}/guard.sh arm {parameters.rollback_after_s}", undo=back),
         Command("swap the pair", f"sh {folder}/guard.sh swap", undo=back),
         *([test] if runs else []),
-        Command(f"{parameters.activation} nginx", activate, undo=back, time_limit_s=90),
+        Command(f"{parameters.activation} nginx", activate, undo=back, time_limit_s=ACTIVATE_S),
         Command("look at the container and at what it serves",
                 f"sh {folder}/guard.sh look {_leaf(change.staged)} {LOOK_S}", undo=back, time_limit_s=LOOK_S + 30),
+    )  # fmt: skip
+
+
+def checks(parameters: Parameters) -> tuple[Check, ...]:
+    """Whether the guard leaves the install its time."""
+    longest = ACTIVATE_S + LOOK_S
+    return (
+        judged(
+            "Is there more time to confirm than the slowest install takes?", f"{longest} s or more", f"{parameters.rollback_after_s} s",
+            good=parameters.rollback_after_s >= longest, bad=Verdict.WARN, source="time limits of the plan",
+            todo="set rollback_after_s higher: where nginx is slow the guard would end a healthy install",
+        ),
     )  # fmt: skip
 
 
