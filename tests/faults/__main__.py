@@ -15,7 +15,7 @@ from tests.faults.faults import FAULTS, WINDOW_S, Fault, Scene
 from tests.faults.matrix import Row, Trial, attempt, list_points
 from tests.realserver.host import RealHost, missing
 
-HOSTS = 4
+HOSTS = 3
 
 
 def trials(host: RealHost, fault: Fault, points: Sequence[str]) -> Iterator[Trial]:

@@ -122,9 +122,10 @@ OTHER_PAIR = (
 )
 MISMATCH = f"cd {CONF_DIR} && openssl genrsa -out nginx.key 2048 2>/dev/null"
 SHELLS = "for each in $(pgrep -x sudo); do pkill -KILL -x -P $each sh; done; true"
-TO_THE_SWAP = ("back up", "make", "sign", "install:1", "install:2", "install:3", "install:4")
-ARMED = ("install:4:after", "install:5", "install:6", "install:7", "install:8", "confirm")
-ACTIVATED = ("install:5:after", "install:6", "install:7:before")
+# of the install: 1 puts the guard in place, 2 arms it, 3 swaps, 4 lets nginx test, 5 restarts it, 6 looks
+TO_THE_SWAP = ("back up", "make", "sign", "install:1", "install:2")
+ARMED = ("install:2:after", "install:3", "install:4", "install:5", "install:6", "confirm")
+ACTIVATED = ("install:3:after", "install:4", "install:5:before")
 WINDOW_S = 6
 
 FAULTS = (
@@ -163,7 +164,7 @@ FAULTS = (
     ),
     Fault(
         "crash loop: a stray .conf appears", on_server(f"echo 'no nginx' >{CONF_DIR}/zz.conf"), on_server(f"rm -f {CONF_DIR}/zz.conf"),
-        WINDOW_S + 3, points=("install:4:after", "install:5", "install:6", "install:7:before"),
+        WINDOW_S + 3, points=("install:2:after", "install:3", "install:4", "install:5:before"),
     ),
     Fault(
         "container gone", on_server("docker rm -f aos_nginx_1"), on_server(f"{INSIDE} - containers"), WINDOW_S + 3, points=ARMED,

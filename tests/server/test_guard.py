@@ -560,22 +560,47 @@ async def test_a_run_that_hangs_with_the_lock_is_ended(on_real: Guarded) -> None
     assert "ending the run's shell" in on_real.path("guard.log").read_text()
 
 
+DEADLY = """#!/bin/sh
+# Counts the programs that the guard starts, and ends the guard's whole process group instead of starting the one asked for.
+read -r before <{folder}/count
+echo $((before + 1)) >{folder}/count
+read -r deadly <{folder}/deadly
+[ $((before + 1)) != "$deadly" ] || kill -KILL 0
+exec /usr/bin/{program} "$@"
+"""
+
+
 @pytest.mark.parametrize("act", ["swap", "roll-back again"])
-def test_a_kill_at_any_instant_leaves_a_way_back_and_no_scrap(guarded: Guarded, act: str) -> None:
-    """SIGKILL in the middle of a swap or of the way back itself: the next way back leaves the folder as it was."""
-    guarded.ok("arm", "90")
-    seen = set()
-    for milliseconds in range(5, 75, 10):
-        guarded.run(f"cd {guarded.folder}; rm -f decided settled; sh guard.sh swap || true")
-        if act == "swap":
-            guarded.run(f"cd {guarded.folder}; cp -p backup/nginx.key backup/nginx.crt {guarded.conf_dir}/")
-        script = f"cd {guarded.folder}; timeout -s KILL {milliseconds / 1000} sh guard.sh {act}"
-        guarded.server.run(script)
+def test_a_kill_between_any_two_programs_leaves_a_way_back_and_no_scrap(guarded: Guarded, act: str) -> None:
+    """SIGKILL before each program that a swap or the way back itself starts: the next way back leaves the folder as it was."""
+    guarded.ok("arm", "600")
+    usual = guarded.settings["PATH"]
+    place = str(guarded.server.path(f"{guarded.folder}/bin")) if "practice" in usual else f"{guarded.folder}/bin"
+    guarded.run(f"mkdir {guarded.folder}/bin")
+    for program in ("cat", "chmod", "cp", "ln", "mv", "rm", "sha256sum", "sync"):
+        guarded.path(f"bin/{program}").write_text(DEADLY.format(folder=place, program=program))
+        guarded.path(f"bin/{program}").chmod(0o755)
+    seen, deadly = set(), 0
+    while True:
+        deadly += 1
+        guarded.settings["PATH"] = usual
+        guarded.stage()
+        guarded.run(f"cd {guarded.folder}; rm -f decided settled")
+        if act != "swap":
+            guarded.ok("swap")
+        guarded.run(f"echo 0 >{guarded.folder}/bin/count; echo {deadly} >{guarded.folder}/bin/deadly")
+        guarded.settings["PATH"] = f"{place}:{usual}"
+        guarded.stage()
+        done = guarded.server.run(f"setsid -w sh {guarded.folder}/guard.sh {act}", timeout_s=90)
         seen.add((guarded.live, len(guarded.server.snapshot())))
+        guarded.settings["PATH"] = usual
+        guarded.stage()
         guarded.ok("roll-back", "killed")
-        assert guarded.live == "old"
-        assert guarded.server.snapshot().keys() == guarded.before.keys()
-    assert len(seen) > 1, "the kills never hit anything in the middle"
+        guarded.assert_as_before()
+        if not done.returncode:
+            break
+    assert deadly > 10, "the kills hit nothing"
+    assert len(seen) > 2, "the kills never hit anything in the middle"
 
 
 def test_a_full_disk_does_not_bar_the_way_back(on_real: Guarded) -> None:
