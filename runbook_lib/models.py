@@ -240,7 +240,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class FileFact:
-    """One entry of a folder on the server: name, octal mode text, numeric owner and group, bytes, SHA-256 hex."""
+    """One entry of a folder on the server: name, octal mode text, numeric owner and group, bytes, SHA-256 hex, last written (Unix time)."""
 
     name: str
     kind: str
@@ -249,6 +249,7 @@ class FileFact:
     group: str
     size: int
     sha256: str
+    written: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,13 +263,14 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container as docker describes it; `pid` is its first process as the server numbers it."""
+    """A container as docker describes it; `pid` is its first process as the server numbers it, `started` text as docker writes it."""
 
     name: str
     container_id: str
     status: str
     pid: int
     mounts: tuple[Mount, ...]
+    started: str = ""
 
     def mounts_of(self, folder: str) -> tuple[Mount, ...]:
         """The mounts through which the container sees a folder of the server, or files in it."""
@@ -307,6 +309,7 @@ class ChangeFolder:
         change_id: The folder's name.
         kind: `replace` or `restore`.
         request: What was asked for, as it was written when the change began; empty for a restore.
+        nginx_conf: SHA-256 of nginx.conf when the change began; empty where an earlier version began it.
         csr: The CSR as PEM text, or empty.
         staged: The pair that is to go live.
         public_keys: Of `key`, `csr` and `certificate` as staged and of the backup's key, `before`: the SPKI digest taken by
@@ -324,6 +327,7 @@ class ChangeFolder:
     change_id: str
     kind: str = "replace"
     request: Mapping[str, object] = field(default_factory=dict)
+    nginx_conf: str = ""
     csr: str = ""
     staged: Pair = Pair()
     public_keys: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -388,6 +392,11 @@ class Facts:
     missing_tools: tuple[str, ...] = ()
     listed: tuple[tuple[str, str, str], ...] = ()
     changes: tuple[ChangeFolder, ...] = ()
+
+    @property
+    def nginx_conf(self) -> str:
+        """SHA-256 of nginx.conf as it lies in conf_dir, or empty."""
+        return next((each.sha256 for each in self.conf_files if each.name == "nginx.conf"), "")
 
     def change(self, change_id: str) -> ChangeFolder:
         """The folder of one change; an empty one where the server has none of that id."""

@@ -349,7 +349,7 @@ def test_every_path_that_is_taken_is_one_word_to_the_shell() -> None:
     given = taken(conf_dir=longest, state_dir="/srv/A-z_0.9-state")
     facts = a_server(given)
     commands = (
-        *folder.plan(given, "c", kind="replace", supersedes=("d",)), *backup.plan(facts, given, "c"), *key.plan(facts, given, "c"),
+        *folder.plan(facts, given, "c", kind="replace", supersedes=("d",)), *backup.plan(facts, given, "c"), *key.plan(facts, given, "c"),
         *csr.plan(facts, given, "c"), *stage.plan(given, "c", ""), *install.plan(facts, given, "c"), *confirm_plan(given, "c"),
     )  # fmt: skip
     for command in commands:

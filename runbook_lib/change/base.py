@@ -395,7 +395,7 @@ def stands_on(facts: Facts, change_id: str) -> dict[str, Any]:
         "host_key": facts.host_key,
         "live": _digests(facts.live),
         "staged": _digests(facts.change(change_id).staged),
-        "nginx.conf": next((each.sha256 for each in facts.conf_files if each.name == "nginx.conf"), ""),
+        "nginx.conf": facts.nginx_conf,
         "container": facts.container.container_id if facts.container else "",
         "guard": hashlib.sha256(GUARD.encode()).hexdigest(),
         "version": VERSION,

@@ -380,7 +380,11 @@ class Restore(Installing):
         if self.own.staged.chain:
             return ()
         place = folder.folder_of(self.parameters, self.source) + ("/backup" if self.parameters.pair == "before" else "")
-        opening = () if self.own.files else folder.plan(self.parameters, self.change_id, kind="restore", supersedes=())
+        opening = (
+            ()
+            if self.own.files
+            else folder.plan(self.facts, self.parameters, self.change_id, kind="restore", supersedes=())
+        )
         return (
             *opening,
             *backup.plan(self.facts, self.parameters, self.change_id),

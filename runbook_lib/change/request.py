@@ -69,7 +69,9 @@ class Request(Staging):
         opening = (
             ()
             if self.own.files
-            else folder.plan(self.parameters, self.change_id, kind="replace", supersedes=self.choice.supersedes)
+            else folder.plan(
+                self.facts, self.parameters, self.change_id, kind="replace", supersedes=self.choice.supersedes
+            )
         )
         return (*opening, *backup.plan(self.facts, self.parameters, self.change_id))
 

@@ -141,6 +141,7 @@ def _change_folder(known: ChangeFolder, said: Mapping[str, bytes]) -> ChangeFold
         change_id=known.change_id,
         kind=begun.get("kind", "replace"),
         request=begun.get("request", {}),
+        nginx_conf=str(begun.get("nginx.conf", "")),
         csr=text["nginx.csr"],
         staged=_pair(files.get("nginx.crt", b""), publics.get("key", ("", ""))[1], sums),
         public_keys=publics,

@@ -86,6 +86,7 @@ def _container(said: Mapping[str, Any]) -> Container:
         status=str(said["State"]["Status"]),
         pid=int(said["State"].get("Pid", 0)),
         mounts=mounts,
+        started=str(said["State"].get("StartedAt", "")),
     )
 
 
@@ -101,7 +102,7 @@ def find_container(every: tuple[Container, ...], name: str, conf_dir: str) -> Co
 def folder_listing(folder: str) -> Fact[tuple[FileFact, ...]]:
     """Every entry of a folder with type, mode, owner, size and hash; changes no access that matters."""
     lines = [
-        "part entries; find . -mindepth 1 -maxdepth 1 -printf '%f\\0%y\\0%m\\0%U\\0%G\\0%s\\0'",
+        "part entries; find . -mindepth 1 -maxdepth 1 -printf '%f\\0%y\\0%m\\0%U\\0%G\\0%s\\0%T@\\0'",
         "part sums; find . -mindepth 1 -maxdepth 1 -type f -exec sha256sum --zero -- {} +",
     ]
 
@@ -111,10 +112,10 @@ def folder_listing(folder: str) -> Fact[tuple[FileFact, ...]]:
             digest, _, name = row.partition("  ./")
             sums[name] = digest
         fields = iter(parts["entries"].decode(errors="replace").split("\0")[:-1])
-        rows = zip(fields, fields, fields, fields, fields, fields, strict=True)
+        rows = zip(*[fields] * 7, strict=True)
         entries = (
-            FileFact(name, kind, mode, owner, group, int(size), sums.get(name, ""))
-            for name, kind, mode, owner, group, size in rows
+            FileFact(name, kind, mode, owner, group, int(size), sums.get(name, ""), float(written))
+            for name, kind, mode, owner, group, size, written in rows
         )
         return tuple(sorted(entries, key=lambda entry: entry.name))
 

@@ -130,6 +130,6 @@ def changed(
     return HostKeyChanged(
         f"the host key of {here} is not the pinned one",
         server=server, why=f"shown {describe(key)}, pinned {', '.join(map(describe, pinned))}",
-        todo="ask who manages the server whether it was set up anew; if so, remove the old line first "
+        todo="ask who manages the server whether it was set up anew, as by an upgrade from VM to VM; if so, remove the old line first "
              f"(`ssh-keygen -R '{here}' -f {file}`), then run `runbook trust`",
     )  # fmt: skip

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from runbook_lib.models import CertificateRequest, Command
+from runbook_lib.models import CertificateRequest, Command, Facts
 from runbook_lib.parameters import Parameters
 
 
@@ -19,10 +19,12 @@ def request_record(request: CertificateRequest) -> dict[str, object]:
     return {**subject, "san": list(request.san), "key_type": request.key_type, "validity_days": request.validity_days}
 
 
-def plan(parameters: Parameters, change_id: str, *, kind: str, supersedes: Sequence[str]) -> tuple[Command, ...]:
+def plan(
+    facts: Facts, parameters: Parameters, change_id: str, *, kind: str, supersedes: Sequence[str]
+) -> tuple[Command, ...]:
     """Opens the change: its folder with what is asked for, and closes the changes it takes the place of."""
     folder = folder_of(parameters, change_id)
-    begun = {"kind": kind, "change_id": change_id, "host": parameters.host}
+    begun = {"kind": kind, "change_id": change_id, "host": parameters.host, "nginx.conf": facts.nginx_conf}
     if kind == "replace":
         begun["request"] = request_record(parameters.request())  # type: ignore[assignment]
     changes = shlex.quote(f"{parameters.state_dir}/changes")

@@ -4,7 +4,7 @@ import datetime as dt
 
 from runbook_lib.models import Check, Facts, State, Verdict, judged
 from runbook_lib.parameters import Parameters, inside_window
-from runbook_lib.state import state_of
+from runbook_lib.state import same_files, state_of
 
 MOST_SKEW_S = 300
 ROOM = 32 << 20  # bytes left free beside the backup
@@ -19,6 +19,7 @@ def checks(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
         *_files(facts, parameters),
         *_place(facts, parameters),
         *_served(facts, parameters),
+        *_drift(facts),
         *window(facts, parameters),
     )
 
@@ -138,11 +139,12 @@ def _served(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
         if not each.chain or each.chain[0].strip() != live
     ]
     same = bool(seen) and not failed
+    found = ("; ".join(failed) + _written_later(facts) if failed else "yes") if seen else "nothing listens"
     broken = Verdict.WARN if parameters.accept_broken_start else Verdict.FAIL
     days = (leaf.not_after - facts.now) / dt.timedelta(days=1) if leaf else 0.0
     return (
         judged(
-            "Does nginx serve the live certificate?", "yes, at each service address", "; ".join(failed) or "yes" if seen else "nothing listens",
+            "Does nginx serve the live certificate?", "yes, at each service address", found,
             good=same, bad=broken, source="vendor's step 7",
             todo="restart nginx or look at its log first; set accept_broken_start to go on as it is",
         ),
@@ -151,6 +153,47 @@ def _served(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
             good=days >= 30, bad=Verdict.WARN, source="RFC 5280, section 4.1.2.5", todo="replace it now",  # noqa: PLR2004
         ),
     )  # fmt: skip
+
+
+def _written_later(facts: Facts) -> str:
+    """Says so where the pair was written after nginx had started, so that it cannot know it."""
+    started = facts.container.started if facts.container else ""
+    written = max((each.written for each in facts.conf_files if each.name in _PAIR), default=0.0)
+    try:
+        # docker writes nanoseconds, which no datetime takes
+        later = dt.datetime.fromtimestamp(written, dt.UTC) > dt.datetime.fromisoformat(f"{started[:19]}+00:00")
+    except ValueError:
+        return ""
+    return "; the pair was written after nginx was started" if later else ""
+
+
+def _drift(facts: Facts) -> tuple[Check, ...]:
+    """Whether what the last change left is still there: upgrades and people put other files in its place."""
+    last = next((name for name, _, decided in reversed(facts.listed) if decided == "confirmed"), "")
+    change = facts.change(last)
+    if not last or not change.staged.chain:
+        return ()
+    as_left = same_files(change.staged, facts.live)
+    leaf = facts.live.chain[0] if facts.live.chain else None
+    found = (
+        "the pair from before it"
+        if same_files(change.before, facts.live)
+        else f"another pair, {leaf.subject if leaf else 'unreadable'}"
+    )
+    judgements = [
+        judged(
+            "Is the live pair the one that the last change put there?", f"as change {last} left it", "the same" if as_left else found,
+            good=as_left, bad=Verdict.WARN, source="upgrades bring the factory's pair back",
+            todo=f"if that was not on purpose: runbook restore with change_id={last} and pair=installed puts it back",
+        ),
+    ]  # fmt: skip
+    if change.nginx_conf:
+        judgements.append(judged(
+            "Is nginx.conf the one that the last change found?", f"as at change {last}", "the same" if change.nginx_conf == facts.nginx_conf else "another",
+            good=change.nginx_conf == facts.nginx_conf, bad=Verdict.WARN, source="upgrades replace it",
+            todo="read it: what an upgrade or a person changed there is not undone by a restore",
+        ))  # fmt: skip
+    return tuple(judgements)
 
 
 def window(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:

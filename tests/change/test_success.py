@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from runbook_lib.audit import audit
 from runbook_lib.models import Outcome, State
 from runbook_lib.pki.certificates import read_certificates
-from runbook_lib.session import NOTEBOOKS
+from runbook_lib.session import NOTEBOOKS, prepare
 from tests.change.operator import (
     ISSUING,
     NAME,
@@ -257,3 +258,20 @@ async def test_last_times_answer_is_none_for_this_change(operator: Operator) -> 
         for each in event["checks"]
     ]
     assert (check["verdict"], "put the CA's new answer there" in check["todo"]) == ("warn", True)
+
+
+async def test_an_audit_holds_the_server_against_the_last_record(operator: Operator) -> None:
+    """The factory's pair is back, as after an upgrade, and state_dir is gone with it: the record kept here still tells."""
+    await operator.replace(signer="self-signed")
+    question = "Is the live certificate the one that the last record here says was installed?"
+
+    async def found() -> str:
+        prepared = prepare("audit", {**operator.server.parameters, "records_dir": str(operator.records)}, PROJECT, None)
+        (check,) = [each for each in (await audit(prepared)).checks if each.question == question]
+        return f"{check.verdict}: {check.found}"
+
+    assert await found() == "pass: the same"
+    operator.server.run(f"rm -rf {operator.given['state_dir']}")
+    restored = f"cd {operator.given['conf_dir']}; openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=factory -days 9 -keyout nginx.key -out nginx.crt; docker restart aos_nginx_1"
+    operator.server.run(restored)
+    assert await found() == "warn: another"

@@ -168,6 +168,54 @@ def test_the_server_as_found(case: Found) -> None:
     assert no_pass(server.checks(case.facts, case.given)) == case.wanted
 
 
+LEFT, NGINX_CONF = (
+    "Is the live pair the one that the last change put there?",
+    "Is nginx.conf the one that the last change found?",
+)
+
+
+def upgraded(**given: object) -> Facts:
+    """A server whose last change was confirmed and left its pair there."""
+    change = a_change(
+        **{"decided": "confirmed", "armed": True, "staged": LIVE, "before": STAGED, "nginx_conf": a_server().nginx_conf}
+        | given
+    )
+    return a_server(listed=((CHANGE, "replace", "confirmed"), ("x", "replace", "rolled-back")), changes=(change,))
+
+
+DRIFT: dict[str, tuple[Facts, dict[str, str]]] = {
+    "as the last change left it": (upgraded(), {}),
+    "the pair from before it": (upgraded(staged=STAGED, before=LIVE), {LEFT: "the pair from before it"}),
+    "the factory's pair": (upgraded(staged=STAGED, before=Pair()), {LEFT: f"another pair, {OLD.certificate.subject}"}),
+    "another nginx.conf": (upgraded(nginx_conf="0" * 64), {NGINX_CONF: "another"}),
+    "a change of an earlier version": (upgraded(nginx_conf=""), {}),
+    "no change yet": (a_server(), {}),
+}
+
+
+@pytest.mark.parametrize("case", DRIFT.values(), ids=DRIFT)
+def test_what_an_upgrade_put_in_place_is_told(case: tuple[Facts, dict[str, str]]) -> None:
+    """It warns and stops nothing; what is said names what lies there now."""
+    facts, wanted = case
+    found = {
+        each.question: each.found
+        for each in server.checks(facts, parameters())
+        if each.question in {LEFT, NGINX_CONF} and each.verdict is not PASS
+    }
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("started", "says"), {"2026-01-01T00:00:00.123456789Z": True, "2026-01-03T00:00:00Z": False, "": False}.items()
+)
+def test_a_pair_that_nginx_cannot_know_yet_is_told(started: str, *, says: bool) -> None:
+    """Where nginx serves another one, and the files were written after it was started, that is why."""
+    files = tuple(dataclasses.replace(each, written=1767312000.0) for each in CONF_FILES)  # 2026-01-02
+    facts = a_server(conf_files=files, served=(seen("a", OTHER),), **contained(a_container(started=started)))
+    (check,) = [each for each in server.checks(facts, parameters()) if each.question == SERVES]
+    assert ("written after nginx was started" in check.found) == says
+
+
 FINDINGS: dict[str, tuple[Facts, str, str, str]] = {
     "the address that fails, and no other": (a_server(served=(seen("good", OLD), seen("bad", OTHER))), SERVES, "bad: another certificate", "restart nginx"),
     "why there was no handshake": (a_server(served=(seen("good", OLD), seen("bad", error="connection refused"))), SERVES, "bad: connection refused", "restart nginx"),

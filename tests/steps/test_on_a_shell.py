@@ -54,7 +54,7 @@ class Server:
 
     def open(self) -> None:
         """Opens the change."""
-        assert self.run(*folder.plan(self.parameters, CHANGE, kind="replace", supersedes=())) == 0
+        assert self.run(*folder.plan(self.facts(), self.parameters, CHANGE, kind="replace", supersedes=())) == 0
 
     def listing(self) -> set[str]:
         """Everything below conf_dir's parent."""
@@ -155,7 +155,7 @@ def test_a_change_is_opened_once(server: Server) -> None:
     """Two runs with one id: the second fails and leaves the first one's request as it is."""
     server.open()
     first = (server.folder / "change.json").read_bytes()
-    assert server.run(*folder.plan(server.parameters, CHANGE, kind="restore", supersedes=())) != 0
+    assert server.run(*folder.plan(server.facts(), server.parameters, CHANGE, kind="restore", supersedes=())) != 0
     assert (server.folder / "change.json").read_bytes() == first
 
 
@@ -166,7 +166,7 @@ def test_only_an_open_change_is_superseded(server: Server, file: str, *, closed:
     old.mkdir(parents=True)
     if file:
         (old / file).write_text("confirmed\n")
-    ended = server.run(*folder.plan(server.parameters, CHANGE, kind="replace", supersedes=(old.name,)))
+    ended = server.run(*folder.plan(server.facts(), server.parameters, CHANGE, kind="replace", supersedes=(old.name,)))
     assert (ended == 0) is closed
     assert server.folder.exists() is closed
     assert ((old / "decided").exists() and (old / "decided").read_text() == "superseded\n") is closed

@@ -119,7 +119,7 @@ def test_the_backup_is_of_the_folder_above_conf_dir() -> None:
 
 def test_opening_a_change_writes_what_is_asked_for() -> None:
     """The folder is new or the command fails; what was asked stands in it as JSON, for later runs to be held against."""
-    (command,) = folder.plan(parameters(organization="Käse"), CHANGE, kind="replace", supersedes=())
+    (command,) = folder.plan(a_server(), parameters(organization="Käse"), CHANGE, kind="replace", supersedes=())
     assert command.purpose == "open the change: its folder, and what is asked for"
     assert command.undo == f"rm -r {FOLDER}"
     assert command.script == (
@@ -127,7 +127,7 @@ def test_opening_a_change_writes_what_is_asked_for() -> None:
         f"mkdir -m 700 {FOLDER} && cat >{FOLDER}/change.json && sync {FOLDER}"
     )
     assert json.loads(command.stdin) == {
-        "kind": "replace", "change_id": CHANGE, "host": "apstra.example.com",
+        "kind": "replace", "change_id": CHANGE, "host": "apstra.example.com", "nginx.conf": a_server().nginx_conf,
         "request": {
             "common_name": "apstra.example.com", "organization": "Käse", "organizational_unit": "", "locality": "", "state": "", "country": "", "email": "",
             "san": ["DNS:apstra.example.com", "IP:192.0.2.10"], "key_type": "ec-p256", "validity_days": None,
@@ -137,13 +137,15 @@ def test_opening_a_change_writes_what_is_asked_for() -> None:
 
 def test_opening_a_restore_asks_for_no_certificate() -> None:
     """A restore has no request."""
-    (command,) = folder.plan(parameters(common_name=""), CHANGE, kind="restore", supersedes=())
-    assert json.loads(command.stdin) == {"kind": "restore", "change_id": CHANGE, "host": "apstra.example.com"}
+    (command,) = folder.plan(a_server(), parameters(common_name=""), CHANGE, kind="restore", supersedes=())
+    assert json.loads(command.stdin) == {
+        "kind": "restore", "change_id": CHANGE, "host": "apstra.example.com", "nginx.conf": a_server().nginx_conf,
+    }  # fmt: skip
 
 
 def test_superseded_changes_are_closed_first() -> None:
     """One command an open change, before the new folder; an armed one is not closed, and one decided meanwhile fails."""
-    *closing, opening = folder.plan(parameters(), CHANGE, kind="replace", supersedes=("a-1", "b-2"))
+    *closing, opening = folder.plan(a_server(), parameters(), CHANGE, kind="replace", supersedes=("a-1", "b-2"))
     assert opening.purpose.startswith("open the change")
     changes = "/var/lib/apstra-runbook/changes"
     assert closing == [
@@ -299,7 +301,7 @@ def test_systemd_is_told_only_where_it_runs_docker() -> None:
 
 EVERY = [
     *(command for case in PLANS.values() for command in case.planned),
-    *folder.plan(parameters(), CHANGE, kind="replace", supersedes=("a",)),
+    *folder.plan(a_server(), parameters(), CHANGE, kind="replace", supersedes=("a",)),
     *install.guard_files(with_change(decided="rolled-back", armed=True), parameters(), CHANGE, guard="G", connect=""),
     *install.plan(replace(with_change(), systemd=True), parameters(), CHANGE),
 ]
