@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from runbook_lib.errors import RunbookError, UnusableParameters
-from runbook_lib.models import Fault, Outcome, Verdict
-from runbook_lib.parameters import project_folder, read_yaml, validate
+from runbook_lib.models import Command, Fault, Outcome, Plan, PlannedCommand, Verdict
+from runbook_lib.parameters import as_shipped, project_folder, read_yaml, validate
 from runbook_lib.secrets import redact
-from runbook_lib.tables import plain, summary_table
+from runbook_lib.tables import plain, plan_table, summary_table
 
 if TYPE_CHECKING:
     from runbook_lib.change import Change
@@ -201,13 +201,18 @@ def list_(records_dir: Path | None) -> None:
     from runbook_lib.record.archive import list_records  # noqa: PLC0415
     from runbook_lib.tables import table  # noqa: PLC0415
 
-    columns = ("change", "server", "runs", "started", "outcome", "ticket", "operator")
+    if records_dir and not records_dir.is_dir():
+        raise click.BadParameter(f"{records_dir} is no folder", param_hint="--records-dir")
+    columns = ("change", "server", "outcome", "ticket", "runs", "started (UTC)", "operator")
     found = list_records(records_dir or _base() / "records")
     rows = (
-        (each.change_id, each.server, " ".join(each.runs), each.started[:19], each.outcome, each.ticket, each.operator)
+        (each.change_id, each.server, each.outcome, each.ticket, f"{len(each.runs)}, last {each.runs[-1]}" if each.runs else "",
+         each.started[:16].replace("T", " "), each.operator)
         for each in found
+    )  # fmt: skip
+    click.echo(
+        repr(table(f"{len(found)} records", columns, rows, keep=("change", "server", "outcome", "started (UTC)")))
     )
-    click.echo(repr(table(f"{len(found)} records", columns, rows)))
 
 
 @records.command()
@@ -216,12 +221,14 @@ def list_(records_dir: Path | None) -> None:
 def show(record: Path, records_dir: Path | None) -> None:
     """One record, by its change id or its folder: every event with its time, the files, the notebooks."""
     from runbook_lib.record.archive import contents, story  # noqa: PLC0415
+    from runbook_lib.record.summary import fields  # noqa: PLC0415
     from runbook_lib.tables import table  # noqa: PLC0415
 
     folder = record if record.is_dir() else (records_dir or _base() / "records") / record.name
-    if not folder.is_dir():
+    if not (folder / "journal.jsonl").is_file():
         raise click.BadParameter(f"{record} is no record; `runbook records list` names them", param_hint="RECORD")
-    click.echo(repr(table(f"record of change {folder.name}", ("when (UTC)", "event", "what"), story(folder))))
+    click.echo(f"{summary_table(fields(folder))!r}\n")
+    click.echo(repr(table("every event of the record", ("when (UTC)", "event", "what"), story(folder))))
     click.echo(plain("\n" + "\n".join(contents(folder))))
 
 
@@ -324,12 +331,11 @@ async def _planned(change: "Change") -> tuple[Outcome, Path]:
 def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | None]:
     """Runs notebooks headless, the next one only when the one before is done, and shows their events as they happen."""
     from runbook_lib.jupyter.headless import Runner  # noqa: PLC0415
-    from runbook_lib.record.summary import fields  # noqa: PLC0415
     from runbook_lib.session import NOTEBOOKS  # noqa: PLC0415
 
     folder = _base() / "notebooks"
-    with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], _show) as runner:
-        chosen = dict(values)
+    with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], _Progress()) as runner:
+        chosen = {**as_shipped(), **values}  # what a person saved in a notebook is no default here
         for _ in kinds:
             result = runner.run(chosen)
             if result.error:
@@ -338,16 +344,23 @@ def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | 
                 break
             chosen["change_id"] = result.record.name
     if result.record:
-        click.echo(f"{summary_table(fields(result.record))!r}")
         _tell_what_now(result.outcome, result.record, result.error)
     return result.outcome, result.record
 
 
 def _tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
-    """What a person needs next: the CSR for the CA, or the way back."""
+    """What a person needs next: the plan, the CSR for the CA, or the way back."""
     from runbook_lib.record.journal import last_run, read  # noqa: PLC0415
+    from runbook_lib.record.summary import fields  # noqa: PLC0415
 
     events = read(record)
+    planned = next((each for each in reversed(last_run(events)) if each["event"] == "plan"), None)
+    if outcome is Outcome.PLANNED and planned:
+        click.echo(f"{plan_table(_plan_of(planned))!r}\n")
+    summary = fields(record)
+    click.echo(f"{summary_table(summary)!r}")
+    if outcome is Outcome.PLANNED:
+        click.echo("nothing was changed: add `-p apply True` to do it")
     if outcome is Outcome.WAITING:
         csr = next(
             record / "files" / each["name"]
@@ -356,31 +369,47 @@ def _tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
         )
         click.echo(f"{csr.read_text()}\nThe CA is to sign this CSR, {csr}.")
         click.echo(
-            f"Then: runbook install, with the same parameters, change_id {record.name} and certificate_file, what the CA handed back."
+            "Then: runbook install with the same parameters, apply, and as certificate_file what the CA handed back."
         )
-    way_back = next(
-        (
-            each["way_back"]
-            for each in reversed(last_run(events))
-            if each["event"] == "plan" and each["name"] != "request"
-        ),
-        "",
+    way_back = str(planned["way_back"]) if planned and planned["name"] != "request" else ""
+    if summary["way back"] == way_back and way_back not in said:
+        click.echo(f"by hand the old pair comes back with: {way_back}", err=outcome is not Outcome.DONE)
+
+
+def _plan_of(event: "Event") -> Plan:
+    commands = (
+        PlannedCommand(each["step"], Command(**{k: v for k, v in each.items() if k != "step"}))
+        for each in event["commands"]
     )
-    if outcome in {Outcome.ROLLED_BACK, Outcome.UNKNOWN} and way_back and way_back not in said:
-        _say(f"by hand the old pair comes back with: {way_back}")
+    return Plan(event["name"], tuple(commands), event["sha256"], event["way_back"])
 
 
-def _show(event: "Event") -> None:
-    """Progress on standard error: an event that a person waits for, and each check that did not pass."""
-    from runbook_lib.record.archive import told  # noqa: PLC0415
+class _Progress:
+    """What goes on, on standard error: a line a command, begun when it begins, and each check that did not pass."""
 
-    if event["event"] not in _SHOWN:
-        return
-    more = f", change {event['change_id']}" if event["event"] == "run" else " …" if event["event"] == "intent" else ""
-    _say(f"{'' if event['event'] == 'run' else '  '}{told(event)}{more}")
-    for check in event.get("checks", ()):
-        if check["verdict"] != Verdict.PASS:
-            _say(f"    {check['verdict']}: {check['question']} {check['found']}")
+    def __init__(self) -> None:
+        self._open = ""
+
+    def __call__(self, event: "Event") -> None:
+        """Shows an event that a person waits for."""
+        from runbook_lib.record.archive import told  # noqa: PLC0415
+
+        if event["event"] not in _SHOWN or (event["event"] == "compare" and not event["digests"]):
+            return
+        text = told(event)
+        if event["event"] == "run":
+            text = f"{text}, change {event['change_id']}"
+        if self._open and event["event"] == "result" and text.startswith(self._open):
+            _say(text.removeprefix(self._open))
+        else:
+            _say(
+                ("\n" if self._open else "") + ("" if event["event"] == "run" else "  ") + text,
+                end=event["event"] != "intent",
+            )
+        self._open = text if event["event"] == "intent" else ""
+        for check in event.get("checks", ()):
+            if check["verdict"] != Verdict.PASS:
+                _say(f"    {check['verdict']}: {check['question']} {check['found']}")
 
 
 def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Path | None]:
@@ -398,9 +427,9 @@ def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Pa
         return Outcome.FAILED, None
 
 
-def _say(text: str) -> None:
-    """Text that may come from elsewhere, for a terminal."""
-    click.echo(plain(redact(text)), err=True)
+def _say(text: str, *, end: bool = True) -> None:
+    """Text that may come from elsewhere, for a terminal; `end`: with a line end."""
+    click.echo(plain(redact(text)), err=True, nl=end)
 
 
 def _end(outcome: Outcome, record: Path | None) -> NoReturn:

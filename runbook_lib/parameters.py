@@ -1,6 +1,7 @@
 """The one typed schema of a run: every parameter, its form, and what to write when it is wrong."""
 
 import datetime as dt
+import difflib
 import ipaddress
 import re
 import unicodedata
@@ -335,6 +336,8 @@ def _fault(error: Any) -> Fault:  # noqa: ANN401 - pydantic's own mapping
         return Fault(name, context["wrong"], context["write"])
     if error["type"] == "missing":
         return Fault(name, "is missing", about)
+    if error["type"] == "extra_forbidden" and (alike := difflib.get_close_matches(name, Parameters.model_fields, 1)):
+        return Fault(name, "is no parameter", f"{alike[0]}, if that is what is meant")
     if error["type"] in _KINDS:
         return Fault(name, *_KINDS[error["type"]])
     return Fault(name, error["msg"].replace("Input should", "should").replace("String should", "should"), about)
@@ -383,6 +386,15 @@ def _subject(parameters: Parameters) -> tuple[Fault, ...]:
             if not is_dns_name(each) and not is_ip_address(each)
         ]
     return tuple(faults)
+
+
+def as_shipped() -> dict[str, Any]:
+    """The value of every parameter that has one when nothing is given."""
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in Parameters.model_fields.items()
+        if not field.is_required()
+    }
 
 
 def _at(text: str) -> dt.datetime:

@@ -51,6 +51,7 @@ class Table:
         columns: The headings.
         rows: The cells, every one text.
         monospace: Headings of columns that are shown letter by letter.
+        keep: Headings of columns that a terminal never breaks.
         text: What a terminal shows instead of columns, where these would be too narrow to be read.
     """
 
@@ -59,6 +60,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     monospace: tuple[str, ...] = ()
     text: str = ""
+    keep: tuple[str, ...] = ()
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -85,7 +87,7 @@ class Table:
         from tabulate import tabulate  # noqa: PLC0415 - only a terminal needs it
 
         width = min(shutil.get_terminal_size((110, 24)).columns, WIDEST)
-        limits = _widths(self.columns, self.rows, width)
+        limits = _widths(self.columns, self.rows, width, self.keep)
         text = tabulate(
             [list(row) for row in self.rows],
             list(self.columns),
@@ -97,23 +99,31 @@ class Table:
         return f"{self.title}\n{text}"
 
 
-def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, keep: Sequence[str]) -> list[int]:
     """Column widths that fit: narrow columns keep theirs, the wide ones share what is left."""
     natural = [
         max([len(name) + HEADING, *(len(line) for row in rows for line in row[index].split("\n"))])
         for index, name in enumerate(columns)
     ]
-    left, wide = width - 2 * (len(columns) - 1), set(range(len(columns)))
+    kept = {index for index, name in enumerate(columns) if name in keep}
+    wide = set(range(len(columns))) - kept
+    left = width - 2 * (len(columns) - 1) - sum(natural[index] for index in kept)
     while wide and (fitting := {index for index in wide if natural[index] <= left // len(wide)}):
         left -= sum(natural[index] for index in fitting)
         wide -= fitting
     return [max(8, left // len(wide)) if index in wide else natural[index] for index in range(len(columns))]
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], monospace: Sequence[str] = ()) -> Table:
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    monospace: Sequence[str] = (),
+    keep: Sequence[str] = (),
+) -> Table:
     """A table of anything, every cell made plain text."""
     cells = tuple(tuple(plain(cell) for cell in row) for row in rows)
-    return Table(plain(title), tuple(map(plain, columns)), cells, tuple(map(plain, monospace)))
+    return Table(plain(title), tuple(map(plain, columns)), cells, tuple(map(plain, monospace)), keep=tuple(keep))
 
 
 def fingerprint(digest: str) -> str:

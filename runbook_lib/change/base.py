@@ -356,9 +356,12 @@ class Change(ABC):
         if self.outcome is None:
             if self.applies:
                 self._need(self.order, "summary")
-            self.end(
-                Outcome.NOTHING_TO_DO if self.idle else self.closing() if self.parameters.apply else Outcome.PLANNED
-            )
+            if self.idle:
+                self.end(Outcome.NOTHING_TO_DO, self.idle)
+            elif self.parameters.apply:
+                self.end(self.closing())
+            else:
+                self.end(Outcome.PLANNED, "apply is False: nothing was changed")
         return tables.summary_table(fields(self.record.folder))
 
     def before_and_after(self) -> Table:

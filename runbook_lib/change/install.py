@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from runbook_lib import tables
 from runbook_lib.change.base import GUARD, stands_on
@@ -262,7 +263,7 @@ class Install(Installing):
             if not self.idle and not self.expected().change(self.change_id).staged.chain:
                 file = self.parameters.certificate_file
                 raise Waiting("the CA has not answered yet", server=self.parameters.host, step="check",
-                              why=f"there is no file {file}" if file else "certificate_file is not set",
+                              why=f"there is no file {self.prepared.base / Path(file).expanduser()}" if file else "certificate_file is not set",
                               todo=f"hand the CSR of change {self.change_id} to the CA, then run install with certificate_file")  # fmt: skip
         return table
 
@@ -363,7 +364,7 @@ class Restore(Installing):
                 found if good else f"{found}: missing or not matching",
                 good=good,
                 source="design: restore",
-                todo="name a change_id that has that pair",
+                todo=f"name a change_id that has that pair: {', '.join(self._with_a_pair()) or 'none is on this server'}",
             ),
             *install.checks(self.parameters),
         )
@@ -374,6 +375,10 @@ class Restore(Installing):
             return self.facts
         own = replace(self.own, kind="restore", staged=self.recorded, before=self.facts.live)
         return self.facts.with_change(own)
+
+    def _with_a_pair(self) -> list[str]:
+        """Changes that went so far as to have one."""
+        return [name for name, _, decided in self.facts.listed if decided in {"confirmed", "rolled-back"}]
 
     def staging(self) -> tuple[Command, ...]:
         """Opens the restore, backs up what is live, and stages the recorded pair."""

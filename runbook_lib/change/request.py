@@ -21,7 +21,7 @@ class Request(Staging):
         """Whether what is asked for is what the open change asks for, and whether that change can still go on."""
         if not self.own.files:
             self.idle = self._done_before()
-            return ()
+            return self._superseded()
         asked, kept = folder.request_record(self.parameters.request()), self.own.request
         other = sorted(name for name in asked if asked[name] != kept.get(name))
         foreign = self.state is State.FOREIGN
@@ -30,6 +30,18 @@ class Request(Staging):
                   Verdict.FAIL if other else Verdict.PASS, "design: CSR inputs", "give the same inputs, or change_id=new to begin anew" if other else ""),
             Check("Is the live pair still the one that was backed up?", "the backed-up pair", "another pair" if foreign else "the same",
                   Verdict.FAIL if foreign else Verdict.PASS, "design: states", "give change_id=new to begin anew" if foreign else ""),
+        )  # fmt: skip
+
+    def _superseded(self) -> tuple[Check, ...]:
+        """What `new` closes: a CA may be at work on its CSR."""
+        if not self.choice.supersedes:
+            return ()
+        found = ", ".join(
+            f"{each}, {state_of(self.facts.change(each), self.facts.live)}" for each in self.choice.supersedes
+        )
+        return (
+            Check("Is no open change given up?", "none", found, Verdict.WARN, "change_id=new",
+                  "it is closed, and what a CA makes of its CSR cannot be installed any more; to go on with it leave change_id empty"),
         )  # fmt: skip
 
     def _done_before(self) -> str:

@@ -15,7 +15,7 @@ from runbook_lib.change import Change, new_change_id, open_change
 from runbook_lib.change.apply import ticking
 from runbook_lib.errors import Refused, RunbookError, UnusableParameters
 from runbook_lib.jupyter.headless import announce
-from runbook_lib.jupyter.recorder import Recorder
+from runbook_lib.jupyter.recorder import Ran, Recorder
 from runbook_lib.models import Outcome
 from runbook_lib.parameters import Parameters, project_folder
 from runbook_lib.record.archive import Record, open_record
@@ -48,12 +48,12 @@ async def bind(kind: Kind) -> Change | Audit:
     shell = get_ipython()
     if shell is None:
         raise Refused("bind is called outside a notebook", todo="run the notebooks, or `runbook`")
-    await _close_earlier()
+    carried = await _close_earlier()
     base = project_folder(Path.cwd())
     values = given_parameters(shell.user_ns, shell.user_ns_hidden)
     name = NOTEBOOKS[kind]
     recorder = Recorder(shell, REGISTRY.redact, lambda: REGISTRY.longest, base / "notebooks" / f"{name}.ipynb")
-    recorder.start()
+    recorder.start(carried)
     _recorders.append(recorder)
     try:
         prepared = prepare(kind, values, base, _asker(shell, values.get("mode", "auto")))
@@ -137,12 +137,14 @@ def _asker(shell: InteractiveShell, mode: object) -> Callable[[str], str] | None
     return lambda name: getpass.getpass(f"{name}: ")
 
 
-async def _close_earlier() -> None:
-    """Ends what an earlier bind in this kernel left open: the notebook was started again from its top."""
+async def _close_earlier() -> list[Ran]:
+    """Ends what an earlier bind in this kernel left open, the notebook was started again; returns what the new record begins with."""
+    carried: list[Ran] = []
     while _recorders:
-        _recorders.pop().close()
+        carried = _recorders.pop().close()
     while _open:
         await _open.pop().close()
+    return carried
 
 
 __all__ = ["bind", "given_parameters"]

@@ -21,6 +21,7 @@ from runbook_lib.record.archive import write_whole
 
 INTERVAL_S = 0.25
 INJECTED = "# Parameters"
+_PARAMETERS = re.compile(r"^host\s*=", re.MULTILINE)
 _OUTPUTS = {"stream", "display_data", "update_display_data", "execute_result", "error"}
 _OPEN_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END [A-Z ]*PRIVATE KEY-----)", re.DOTALL)
 _KEY_BEGINS = re.compile(r"-{1,5}(B(E(G(I(N[A-Z -]*)?)?)?)?)?\Z")
@@ -60,20 +61,28 @@ class Recorder:
         self._session = shell.kernel.session  # type: ignore[attr-defined]
         self._send = self._session.send
         self._ran: list[Ran] = []
-        self._count = 0
+        self._count = self._first = 0
         self._held: dict[tuple[str, str], str] = {}
         self._path: Path | None = None
         self._changed = self._in_trouble = False
         self._closed = threading.Event()
         self._guard = threading.RLock()
 
-    def start(self) -> None:
-        """Begins with the cell that is running; the cells before it are taken from the shell's history, without outputs."""
+    def start(self, carried: Sequence[Ran]) -> None:
+        """Begins with the cell that is running.
+
+        Args:
+            carried: What the recorder before this one in the same kernel handed on; without any, the cells before are
+                taken from the shell's history, without outputs.
+        """
         inputs = self._shell.history_manager.input_hist_raw  # type: ignore[union-attr]
         self._shell.history_manager.enabled = False  # type: ignore[union-attr]
-        self._ran = [Ran(self._redact(text), number) for number, text in enumerate(inputs) if number and text]
-        if self._ran:
+        self._ran = list(carried) or [
+            Ran(self._redact(text), number) for number, text in enumerate(inputs) if number and text
+        ]
+        if self._ran and not carried:
             self._ran[-1].message, self._ran[-1].started = self._parent(), _now()
+        self._first = len(self._ran) - 1
         self._session.send = self._sent
         self._shell.events.register("pre_run_cell", self._begin)
         self._shell.events.register("post_run_cell", self._end)
@@ -92,16 +101,25 @@ class Recorder:
         self._write()
         threading.Thread(target=self._keep_written, name="recorder", daemon=True).start()
 
-    def close(self) -> None:
-        """Stops redacting and recording. What was written stays, but for the cell that is running: the next record has it."""
+    def close(self) -> list[Ran]:
+        """Stops redacting and recording; what was written stays.
+
+        Returns:
+            What belongs to the next run in this kernel: the parameters that it stands on and the cell that is running.
+            Parameters that ran again after this run had begun are no part of its record any more.
+        """
         self._session.send = self._send
         self._shell.events.unregister("pre_run_cell", self._begin)
         self._shell.events.unregister("post_run_cell", self._end)
         self._closed.set()
         with self._guard:
-            if self._ran and not self._ran[-1].ended:
-                self._ran.pop()
+            running = [self._ran.pop()] if self._ran and not self._ran[-1].ended else []
+            again = [n for n, each in enumerate(self._ran) if n > self._first and _PARAMETERS.search(each.source)]
+            carried = self._ran[again[-1] :] if again else self._ran[: self._first]
+            if again:
+                del self._ran[again[-1] :]
             self._write()
+        return [*carried, *running]
 
     def _parent(self) -> str:
         parent: Mapping[str, Any] = self._shell.kernel.get_parent("shell")  # type: ignore[attr-defined]

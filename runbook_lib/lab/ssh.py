@@ -125,9 +125,7 @@ async def run_command(practice: "PracticeServer", process: asyncssh.SSHServerPro
         with contextlib.suppress(OSError, asyncssh.Error):
             # the end of one stream must not close the other
             await process.redirect(shell.stdin, shell.stdout, shell.stderr, send_eof=False)
-            await process.stdout.drain()
-            await process.stderr.drain()
-            process.channel.write_eof()
+            await _said_all(process)
         status = await _ended(shell)
         with contextlib.suppress(OSError, asyncssh.Error):
             if status < 0:
@@ -136,6 +134,22 @@ async def run_command(practice: "PracticeServer", process: asyncssh.SSHServerPro
                 process.exit(status)
     finally:
         await process.wait_closed()
+
+
+async def _said_all(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Waits until both streams have ended, or the channel has gone away and nobody hears them."""
+
+    async def heard() -> None:
+        await process.stdout.drain()
+        await process.stderr.drain()
+        process.channel.write_eof()
+
+    tasks = {asyncio.create_task(heard()), asyncio.create_task(process.wait_closed())}
+    done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for each in left:
+        each.cancel()
+    for each in done:
+        each.result()
 
 
 async def _ended(shell: subprocess.Popen[bytes]) -> int:

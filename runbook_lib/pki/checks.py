@@ -15,6 +15,7 @@ SHORTEST_RSA = 2048
 LONGEST_DAYS = 825
 SOON_DAYS = 30
 ASK_AGAIN = "ask the CA for another certificate for this CSR"
+NO_SAN = "the CA left out what the CSR asks for: have it copied (with openssl: x509 -req -copy_extensions copy)"
 VALIDITY = "RFC 5280, section 4.1.2.5"
 _LOOKS_LIKE_A_NAME = re.compile(r"[A-Za-z0-9*_-]+(\.[A-Za-z0-9_-]+)+")
 
@@ -92,14 +93,15 @@ def _names(leaf: Certificate, request: CertificateRequest | None, names: Sequenc
     missing = [name for name in names if not verify_name(leaf, name)]
     yield judged("Does the certificate name every service address?", ", ".join(names) or "a SAN",
                  "missing: " + ", ".join(missing) if missing else "all of them" if leaf.san else "no SAN",
-                 good=bool(leaf.san) and not missing, source="RFC 9525, section 6", todo=f"{ASK_AGAIN}, with a SAN that has them all")  # fmt: skip
+                 good=bool(leaf.san) and not missing, source="RFC 9525, section 6",
+                 todo=f"{ASK_AGAIN}, with a SAN that has them all" if leaf.san else NO_SAN)  # fmt: skip
     if request:
         asked, found = ({each.lower(): each for each in names} for names in (request.san, leaf.san))
         lost, extra = (
             sorted(one[each] for each in one.keys() - other) for one, other in ((asked, found), (found, asked))
         )
         yield judged("Has it every name that was asked for?", " ".join(request.san), "missing: " + " ".join(lost) if lost else "all of them",
-                     good=not lost, source="RFC 5280, section 4.2.1.6", todo=f"{ASK_AGAIN}, with the SAN of the CSR")  # fmt: skip
+                     good=not lost, source="RFC 5280, section 4.2.1.6", todo=f"{ASK_AGAIN}, with the SAN of the CSR" if leaf.san else NO_SAN)  # fmt: skip
         yield judged("Has it no name that was not asked for?", "none", " ".join(extra) or "none", good=not extra, source="the request",
                      bad=Verdict.WARN, todo="make sure that these names are yours")  # fmt: skip
     if leaf.common_name:

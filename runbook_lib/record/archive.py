@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib.errors import Refused
-from runbook_lib.models import CHANGE_ID
-from runbook_lib.record.journal import Event, Journal, outcome_of, read
+from runbook_lib.models import CHANGE_ID, Outcome
+from runbook_lib.record.journal import Event, Journal, outcome_of, read, runs_of
 from runbook_lib.tables import milliseconds
 
+_LEAVES_AS_IT_IS = {Outcome.NOTHING_TO_DO, Outcome.REFUSED, Outcome.PLANNED, Outcome.UNUSABLE}
 _NOT_OURS = (KeyError, TypeError, ValueError)  # what reading an event raises that was written by something else
 
 
@@ -83,7 +84,10 @@ def open_record(records_dir: Path, change_id: str, redact: Callable[[str], str])
 
 @dataclass(frozen=True, slots=True)
 class RecordSummary:
-    """One record in a list; `outcome` is `broken` for a folder that holds no journal that can be read."""
+    """One record in a list, with outcome, ticket and operator of the last run that made a difference to how the change stands.
+
+    `outcome` is `broken` for a folder that holds no journal that can be read.
+    """
 
     change_id: str
     server: str
@@ -106,23 +110,23 @@ def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
 
 def _summary(folder: Path) -> RecordSummary:
     events = read(folder)
-    runs = [event for event in events if event["event"] == "run"]
     try:
-        outcome = outcome_of(events)
+        runs = [(run[0], outcome_of(run)) for run in runs_of(events)]
     except _NOT_OURS:
         runs = []
     if not runs:
         return RecordSummary(folder.name, "", (), "", "", "broken", "", "")
-    last = runs[-1]
+    # a run that found nothing to do, was refused or only planned has not changed how the change stands
+    told, outcome = next((each for each in reversed(runs) if each[1] not in _LEAVES_AS_IT_IS), runs[-1])
     return RecordSummary(
         change_id=folder.name,
-        server=str(last.get("host", "")),
-        runs=tuple(str(run.get("notebook", "")) for run in runs),
+        server=str(told.get("host", "")),
+        runs=tuple(str(run.get("notebook", "")) for run, _ in runs),
         started=str(events[0]["at"]),
         ended=str(events[-1]["at"]),
         outcome=outcome,
-        ticket=str(last.get("ticket", "")),
-        operator=str(last.get("operator", "")),
+        ticket=str(told.get("ticket", "")),
+        operator=str(told.get("operator", "")),
     )
 
 
@@ -147,7 +151,14 @@ def told(event: Event) -> str:  # noqa: C901, PLR0911 - one line an event reads 
             who = f"operator {event['operator']}, ticket {event.get('ticket') or 'none'}"
             return f"{event['notebook']} on {event['host']}, apply {event.get('apply', False)}, {who}"
         case "checks":
-            return f"{event['step']}: checks: {_counted([check['verdict'] for check in event['checks']])}"
+            odd = [
+                f"{check['verdict']}: {check['question']} {check['found']}"
+                for check in event["checks"]
+                if check["verdict"] != "pass"
+            ]
+            return "; ".join(
+                [f"{event['step']}: checks: {_counted([check['verdict'] for check in event['checks']])}", *odd]
+            )
         case "compare":
             keys = {digest for each in event["digests"] for digest in each[1:]}
             files = ", ".join(each[0] for each in event["digests"])

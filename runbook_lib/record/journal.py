@@ -7,9 +7,10 @@ change is derived from these lines and stored nowhere else.
 import datetime as dt
 import fcntl
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,13 @@ def _event(line: bytes) -> Event:
     except ValueError:
         return {}
     return event if isinstance(event, dict) and {"event", "at"} <= event.keys() else {}
+
+
+def runs_of(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """The runs, each with its own events."""
+    starts = [index for index, event in enumerate(events) if event["event"] == "run"]
+    for begin, end in itertools.pairwise([*starts, len(events)]):
+        yield events[begin:end]
 
 
 def last_run(events: Sequence[Event]) -> Sequence[Event]:

@@ -7,8 +7,6 @@ from runbook_lib.models import Outcome, State
 from runbook_lib.record.journal import Event, arms, last_run, outcome_of, read
 from runbook_lib.tables import fingerprint, milliseconds
 
-_UNTOUCHED = {State.NONE, State.STARTED, State.WAITING, State.READY}
-
 
 def fields(folder: Path) -> dict[str, str]:
     """What a person pastes into a ticket, by the name of the field.
@@ -20,19 +18,23 @@ def fields(folder: Path) -> dict[str, str]:
     run = last_run(events)
     outcome = outcome_of(events)
     begun, facts, plan = (next(_of(run, name), {}) for name in ("run", "facts", "plan"))
-    armed = any(map(arms, events)) or facts.get("state", State.NONE) not in _UNTOUCHED
+    armed = any(map(arms, run)) or facts.get("state") == State.UNCONFIRMED
+    end = next(_of(run, "end"), {})
     hostname = f" ({facts['hostname']})" if facts else ""
     return {
         "outcome": outcome,
+        **({"why": end["what"].splitlines()[0]} if end.get("what") else {}),
         "server": f"{begun.get('host', '')}{hostname}",
         "change": folder.name,
         "ticket": begun.get("ticket") or "none",
         "reason": begun.get("reason") or "none",
         "operator": begun.get("operator", ""),
-        **{f"certificate {role}": _certificate(each) for role, each in _certificates(run, outcome).items()},
+        "when": " to ".join(each["at"][:19].replace("T", " ") for each in (run[:1] and (run[0], run[-1]))) + " UTC",
+        "apply": str(begun.get("apply", "")),
+        **_certificates(run, outcome),
         "outage": _outage(run),
         "plan": f"sha256:{plan['sha256']}" if plan else "none",
-        "way back": plan.get("way_back", "") if armed else "none needed: the live pair was not touched",
+        "way back": plan.get("way_back", "") if armed else "none needed: this run did not touch the live pair",
         "record": str(folder),
     }
 
@@ -41,13 +43,15 @@ def _of(events: Sequence[Event], name: str) -> Iterator[Event]:
     return (event for event in events if event["event"] == name)
 
 
-def _certificates(run: Sequence[Event], outcome: Outcome) -> dict[str, Event]:
+def _certificates(run: Sequence[Event], outcome: Outcome) -> dict[str, str]:
     """The certificate that was live before, and the one that is live after it where that is known."""
-    found = {event["role"]: event for event in _of(run, "certificate") if event["role"] in {"before", "after"}}
+    found = {f"certificate {event['role']}": _certificate(event) for event in _of(run, "certificate")}
     as_before = outcome is Outcome.ROLLED_BACK or not any(map(arms, run))
-    if "before" in found and "after" not in found and as_before:
-        found["after"] = found["before"]
-    return found
+    return (
+        found
+        if "certificate after" in found or not found
+        else found | {"certificate after": "unchanged" if as_before else "unknown"}
+    )
 
 
 def _certificate(event: Event) -> str:

@@ -119,7 +119,12 @@ def folder_listing(folder: str) -> Fact[tuple[FileFact, ...]]:
         )
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
-    return in_parts("what lies in conf_dir", f"cd {shlex.quote(folder)} || exit 1", lines, process)
+    return in_parts(
+        "what lies in conf_dir",
+        f"cd {shlex.quote(folder)} 2>/dev/null || {{ echo 'conf_dir is not there: correct it' >&2; exit 1; }}",
+        lines,
+        process,
+    )
 
 
 def listening(port: int) -> Fact[tuple[tuple[str, str], ...]]:

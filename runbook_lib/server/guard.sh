@@ -19,7 +19,7 @@ umask 077
 silent_for=5 # seconds without any answer from nginx after which an unconfirmed change is not waited for
 export LC_ALL=C
 here=$(cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
-# guard.conf sets: PATH conf_dir container activation connect in_place before_leaf after_leaf before_sums after_sums
+# guard.conf sets: PATH conf_dir container activation connect in_place before_leaf before_served before_sums after_sums
 # shellcheck source=/dev/null
 . "$here/guard.conf"
 
@@ -136,7 +136,12 @@ bring_back() { # the old pair in place and served; restarts nginx only where tha
   if [ "$activation" = reload ]; then patience=10 && timeout 30 docker exec "$container" nginx -s reload 2>&1; fi
   if ! look "$before_leaf" "$patience" >/dev/null; then
     timeout 60 docker restart "$container" 2>&1
-    look "$before_leaf" 60 || give_up 6 "the old pair is back in place but nginx does not serve it"
+    patience=60
+    [ "$before_served" = yes ] || patience=5
+    if ! look "$before_leaf" "$patience"; then
+      [ "$before_served" = yes ] || done_with_it # it did not when it was found: trying again would not help
+      give_up 6 "the old pair is back in place but nginx does not serve it"
+    fi
   fi
   done_with_it
 }
@@ -228,7 +233,7 @@ timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer a
     settled || (roll_back "$why")
     case $? in
       0) break ;;
-      6) tries=$((tries + 1)) && [ "$tries" -lt 20 ] && [ "$before_leaf" != none ] || break ;;
+      6) tries=$((tries + 1)) && [ "$tries" -lt 20 ] || break ;;
     esac
     exec 9<&-
     sleep "$nap"

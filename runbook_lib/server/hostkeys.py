@@ -10,6 +10,7 @@ import asyncssh
 from runbook_lib.errors import HostKeyChanged, HostKeyUnknown, Unreachable
 
 SHOW_LIMIT_S = 15
+_USERS_OWN = str(Path("~/.ssh/known_hosts").expanduser())
 _NOWHERE = {"none", "/dev/null"}  # what people write to switch the check off; it stays on
 
 
@@ -51,7 +52,7 @@ def pinned_files(options: asyncssh.SSHClientConnectionOptions, given: str) -> li
     """The files of pinned keys: the one given, else ssh_config's, else the user's own."""
     configured = cast("list[str]", options.config.get("UserKnownHostsFile", []))
     usable = [each for each in configured if each.lower() not in _NOWHERE]
-    named = [given] if given else usable or ["~/.ssh/known_hosts"]
+    named = [given] if given else usable or [_USERS_OWN]
     return [str(Path(each).expanduser()) for each in named]
 
 
@@ -116,10 +117,12 @@ async def host_key_error(
     if keys:
         return changed(here, key, keys, pinned.files[0], server=server)
     port_option = "" if port == asyncssh.DEFAULT_PORT else f" -p ssh_port {port}"
+    file_option = "" if _USERS_OWN in pinned.files else f" -p known_hosts {pinned.files[0]}"
     return HostKeyUnknown(
         f"the host key of {here} was never pinned",
         server=server, why=f"shown {describe(key)}",
-        todo=f"compare it with the server's own (`ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` at its console), then run `runbook trust {name}{port_option}`",
+        todo="compare it with the server's own (`ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` at its console), "
+             f"then run `runbook trust {name}{port_option}{file_option}`",
     )  # fmt: skip
 
 

@@ -129,6 +129,29 @@ def test_binding_again_begins_a_new_run(kernel: Kernel, practice: EmbeddedHost, 
     assert len(list((record / "notebooks").iterdir())) == 2
 
 
+def test_the_record_of_a_second_run_in_a_kernel_holds_that_run_alone(
+    kernel: Kernel, practice: EmbeddedHost, tmp_path: Path
+) -> None:
+    """Run, edited, run again from the top, as people click: each record shows its own parameters and outputs at their cells."""
+    given = values(practice, tmp_path)
+    record = request(given)
+    for ticket in ("first", "second"):
+        shown(kernel.run(parameters_cell(given | {"ticket": ticket}), cell_id="parameters"))
+        shown(kernel.run(BIND.format(kind="install"), cell_id="bind"))
+        shown(kernel.run("await change.check()", cell_id="check"))
+    kernel.run(BIND.format(kind="install"), cell_id="bind")
+    first, second, third = [
+        json.loads(each.read_text())["cells"]
+        for each in sorted((record / "notebooks").iterdir(), key=lambda each: each.stat().st_mtime_ns)
+    ]
+    for cells, ticket in ((first, "first"), (second, "second"), (third, "second")):
+        code = {cell["id"]: cell for cell in cells if cell["cell_type"] == "code"}
+        assert f"ticket = {ticket!r}" in "".join(code["parameters"]["source"])
+        assert code["bind"]["execution_count"]
+        assert bool(code["check"]["outputs"]) == (cells is not third)
+        assert not [each for each in code if each.startswith("ran-")], ticket
+
+
 def test_binding_again_when_the_server_has_gone(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
     """A connection that died since does not keep a person from binding again."""
     given = values(practice, tmp_path)

@@ -56,6 +56,7 @@ class Guarded:
             "connect": f"{given['host']}:{given['https_port']}",
             "in_place": "",
             "before_leaf": self.old,
+            "before_served": "yes",
             "before_sums": self.sums("backup"),
         } | settings
         self.stage()

@@ -223,7 +223,7 @@ def test_the_guard_is_told_all_that_it_must_know() -> None:
     """Where, what nginx is, how it is activated, and both pairs by their hashes in the form of sha256sum."""
     assert settings_of(with_change()) == {
         "conf_dir": CONF_DIR, "container": "aos_nginx_1", "activation": "restart", "connect": "127.0.0.1:443", "in_place": "",
-        "before_leaf": OLD.certificate.sha256,
+        "before_leaf": OLD.certificate.sha256, "before_served": "yes",
         "before_sums": f"{LIVE.key_sha256}  nginx.key\n{LIVE.certificate_sha256}  nginx.crt\n",
         "after_sums": f"{STAGED.key_sha256}  nginx.key\n{STAGED.certificate_sha256}  nginx.crt\n",
     }  # fmt: skip
