@@ -179,7 +179,7 @@ REFUSED: dict[str, tuple[str, object, str, str]] = {
     "unknown pair": ("pair", "after", "should be 'before' or 'installed'", "which pair"),
     "sealing": ("signing_key", "~/.ssh/id_ed25519", "not do yet", "leave it empty"),
     "signers of seals": ("allowed_signers", "signers", "not do yet", "leave it empty"),
-    "misspelt": ("comon_name", "apstra.example.com", "is no parameter", "parameters cell"),
+    "misspelt": ("comon_name", "apstra.example.com", "is no parameter", "common_name, if that"),
     "of another tool": ("dry_run", True, "is no parameter", "parameters cell"),
     "path of somebody who is not there": ("client_key", "~nobody-here/.ssh/id", "~nobody-here, and there is no such", "a whole path"),
     "unknown mode": ("mode", "batch", "should be 'auto', 'interactive' or 'headless'", "headless"),

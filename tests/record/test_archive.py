@@ -131,7 +131,11 @@ def told(folder: Path) -> None:
     write("run", notebook="request", host="apstra", operator="ada", ticket="", apply=False)
     write("end", outcome="planned", what="", todo="")
     write("run", notebook="install", host="apstra", operator="grace", ticket="CHG-1", apply=True)
-    write("checks", step="check", checks=[{"verdict": "pass"}, {"verdict": "warn"}, {"verdict": "pass"}])
+    write(
+        "checks",
+        step="check",
+        checks=[{"verdict": each, "question": "Is it so?", "found": each} for each in ("pass", "warn", "pass")],
+    )
     write("plan", sha256="f" * 64, commands=[1, 2])
     write("intent", step="install", purpose="swap the pair")
     write("result", step="install", purpose="swap the pair", status=0, duration_s=0.0344)
@@ -160,6 +164,19 @@ def test_the_list_tells_who_did_what_and_how_it_ended(tmp_path: Path) -> None:
     assert first.started < first.ended
 
 
+@pytest.mark.parametrize("later", ["nothing-to-do", "refused", "planned", "unusable"])
+def test_a_run_that_changed_nothing_does_not_change_what_the_list_says(tmp_path: Path, later: str) -> None:
+    """A change that was done stays done, under its own ticket, when somebody runs something on it again."""
+    told(tmp_path / CHANGE)
+    made = opened(tmp_path)
+    made.journal.write("run", notebook="install", host="apstra", operator="eve", ticket="CHG-2", apply=True)
+    made.journal.write("end", outcome=later, what="", todo="")
+    made.journal.close()
+    (found,) = list_records(tmp_path)
+    assert (found.outcome, found.ticket, found.operator) == ("rolled-back", "CHG-1", "grace")
+    assert found.runs == ("request", "install", "install")
+
+
 def test_changes_of_one_second_are_listed_as_they_were_begun(tmp_path: Path) -> None:
     """The six digits at an id's end are random; the first event tells which was first."""
     ids = [f"20260601T120000Z-{digits}" for digits in ("ffffff", "000000", "888888")]
@@ -177,7 +194,7 @@ def test_the_story_is_a_line_an_event(tmp_path: Path) -> None:
         ("run", "request on apstra, apply False, operator ada, ticket none"),
         ("end", "planned"),
         ("run", "install on apstra, apply True, operator grace, ticket CHG-1"),
-        ("checks", "check: checks: 2 pass, 1 warn"),
+        ("checks", "check: checks: 2 pass, 1 warn; warn: Is it so? warn"),
         ("plan", f"plan of 2 commands, sha256:{'f' * 64}"),
         ("intent", "install: swap the pair"),
         ("result", "install: swap the pair: exit status 0, 34 ms"),

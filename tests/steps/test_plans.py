@@ -199,7 +199,17 @@ def test_no_look_for_a_certificate_that_is_not_there() -> None:
     assert f"look none {install.LOOK_S}" in install.plan(a_server(), parameters(), CHANGE)[-1].script
 
 
-SETTINGS = ("conf_dir", "container", "activation", "connect", "in_place", "before_leaf", "before_sums", "after_sums")
+SETTINGS = (
+    "conf_dir",
+    "container",
+    "activation",
+    "connect",
+    "in_place",
+    "before_leaf",
+    "before_served",
+    "before_sums",
+    "after_sums",
+)
 
 
 def settings_of(facts: Facts, given: Parameters | None = None) -> dict[str, str]:
