@@ -175,6 +175,7 @@ FAULTS = (
         values=(("accept_broken_start", True),), before=lambda host: host.run(MISMATCH),
     ),
     Fault(
-        "restore.sh by hand", lambda scene: scene.host.run(f"sh {scene.change_folder}/restore.sh", timeout_s=90), points=ARMED,
+        "restore.sh by hand", lambda scene: scene.host.run(f"sh {scene.change_folder}/restore.sh", timeout_s=90),
+        points=(*ARMED[:-1], "confirm:1:before"),
     ),
 )  # fmt: skip
