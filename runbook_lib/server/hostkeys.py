@@ -10,7 +10,7 @@ import asyncssh
 from runbook_lib.errors import HostKeyChanged, HostKeyUnknown, Unreachable
 
 SHOW_LIMIT_S = 15
-_USERS_OWN = str(Path("~/.ssh/known_hosts").expanduser())
+_USERS_OWN = "~/.ssh/known_hosts"
 _NOWHERE = {"none", "/dev/null"}  # what people write to switch the check off; it stays on
 
 
@@ -117,7 +117,7 @@ async def host_key_error(
     if keys:
         return changed(here, key, keys, pinned.files[0], server=server)
     port_option = "" if port == asyncssh.DEFAULT_PORT else f" -p ssh_port {port}"
-    file_option = "" if _USERS_OWN in pinned.files else f" -p known_hosts {pinned.files[0]}"
+    file_option = "" if str(Path(_USERS_OWN).expanduser()) in pinned.files else f" -p known_hosts {pinned.files[0]}"
     return HostKeyUnknown(
         f"the host key of {here} was never pinned",
         server=server, why=f"shown {describe(key)}",

@@ -102,7 +102,10 @@ def test_waiting_ends_200_normally_and_raises_in_300(practice: EmbeddedHost, tmp
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("-p", "comon_name", "apstra.example.com"), "- comon_name: is no parameter; write one of the names"),
+        (
+            ("-p", "comon_name", "apstra.example.com"),
+            "- comon_name: is no parameter; write common_name, if that is what is meant",
+        ),
         (("-p", "apply", "false"), "- apply: is no boolean; write true or false without quotes"),
     ],
 )
