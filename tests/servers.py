@@ -80,7 +80,7 @@ def served_leaf(host: str, port: int, *, timeout_s: float = 5) -> str:
         return ssl.DER_cert_to_PEM_cert(tls.getpeercert(binary_form=True) or b"")
 
 
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = 60) -> None:
     """Ask again and again; an OSError of the condition, such as a refused connection, counts as not yet.
 
     Raises:
