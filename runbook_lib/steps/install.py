@@ -120,9 +120,11 @@ def _settings(facts: Facts, parameters: Parameters, change: ChangeFolder, connec
 
 
 def _serves(facts: Facts, pair: Pair) -> bool:
-    """Whether nginx served this pair as it was found, seen on the server itself."""
+    """Whether nginx served this pair as it was found, seen on the server itself, and can serve it again."""
     seen = [each.chain for each in facts.served if each.vantage == "server"]
-    return bool(seen and pair.chain) and all(chain and chain[0].strip() == pair.chain[0].pem.strip() for chain in seen)
+    return bool(seen and pair.matches) and all(
+        chain and chain[0].strip() == pair.chain[0].pem.strip() for chain in seen
+    )
 
 
 def _leaf(pair: Pair) -> str:
