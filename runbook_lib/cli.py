@@ -1,6 +1,7 @@
 """The command line: `runbook …`. It reads the parameters, runs the notebooks headless and ends with the outcome's exit code."""
 
 import asyncio
+import contextlib
 import os
 import sys
 import traceback
@@ -170,10 +171,10 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
             if as_csv
             else f"{found.served()!r}\n\n{found.judged()!r}\n\n{found.found()!r}"
         )
-        click.echo(text)
+        click.echo(redact(text))
         for file, content in ((html, found.html), (prometheus, found.prometheus)):
             if file:
-                _write_whole(file, content())
+                _write_whole(file, redact(content()))
         return Outcome.DONE, None
 
     outcome, _ = _heard(reading)
@@ -319,8 +320,8 @@ async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
 
 async def _planned(change: "Change") -> tuple[Outcome, Path]:
     try:
-        click.echo(f"{await change.check()!r}\n")
-        click.echo(f"{await change.plan()!r}\n")
+        click.echo(redact(f"{await change.check()!r}\n"))
+        click.echo(redact(f"{await change.plan()!r}\n"))
         change.summary()
         click.echo(f"plan sha256:{change.make_plan().sha256}")
         return change.outcome or Outcome.PLANNED, change.record.folder
@@ -367,7 +368,7 @@ def _tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
             for each in reversed(events)
             if each["event"] == "file" and each["name"].endswith(".csr")
         )
-        click.echo(f"{csr.read_text()}\nThe CA is to sign this CSR, {csr}.")
+        click.echo(f"{plain(csr.read_text())}\nThe CA is to sign this CSR, {csr}.")
         click.echo(
             "Then: runbook install with the same parameters, apply, and as certificate_file what the CA handed back."
         )
@@ -429,9 +430,14 @@ def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Pa
 
 def _say(text: str, *, end: bool = True) -> None:
     """Text that may come from elsewhere, for a terminal; `end`: with a line end."""
-    click.echo(plain(redact(text)), err=True, nl=end)
+    with contextlib.suppress(OSError):  # nobody may be listening any more, and the run goes on
+        click.echo(redact(plain(redact(text))), err=True, nl=end)
 
 
 def _end(outcome: Outcome, record: Path | None) -> NoReturn:
-    click.echo(f"outcome: {outcome} {record or '-'}")
+    try:
+        click.echo(f"outcome: {outcome} {record or '-'}")
+        sys.stdout.flush()
+    except OSError:  # nobody hears it; the exit status says it all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(outcome.exit_code)

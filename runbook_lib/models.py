@@ -340,6 +340,11 @@ class ChangeFolder:
     journal_head: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def half_way_back(self) -> bool:
+        """Whether a rollback was decided, and whoever was at it has not written down that the old pair serves again."""
+        return self.armed and self.decided == "rolled-back" and "settled" not in self.files
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:

@@ -125,7 +125,7 @@ class Change(ABC):
         left = [
             each.change_id
             for each in self.facts.changes
-            if not each.watched and state_of(each, self.facts.live) is State.UNCONFIRMED
+            if not each.watched and (state_of(each, self.facts.live) is State.UNCONFIRMED or each.half_way_back)
         ]
         if not left or not self.parameters.apply:
             return

@@ -53,7 +53,7 @@ decide() { # decide WORD: one atomic create decides between confirm and rollback
 }
 
 decide_back() { # with no room to write it down it is done all the same: the lock is ours
-  decide rolled-back || [ ! -e "$here/decided" ] || [ "$(cat "$here/decided")" = rolled-back ] ||
+  decide rolled-back || [ "$(cat "$here/decided" 2>/dev/null)" != confirmed ] ||
     give_up 3 "decided before: $(cat "$here/decided")"
 }
 
@@ -126,8 +126,26 @@ settled() { # nothing is left to do: it is confirmed, or what was decided otherw
 }
 
 done_with_it() { # the old pair is back and serves
-  : >"$here/settled" && sync -- "$here/settled" "$here"
+  true >"$here/settled" && sync -- "$here/settled" "$here"
   discharge
+  return 0 # with no room for the mark the old pair serves all the same
+}
+
+ours() { # nobody has put a third pair there since, and no later change was confirmed: what lies there is still this change's to undo
+  for other in "$here"/../*/decided; do
+    if [ "$other" -nt "$here/armed" ] && [ ! "$other" -ef "$here/decided" ] && [ "$(cat "$other")" = confirmed ]; then return 1; fi
+  done
+  [ -z "$in_place" ] || return 0 # a file that was cut short while it was written has no sum that could be known
+  for name in nginx.key nginx.crt; do
+    [ -f "$conf_dir/$name" ] || continue
+    sum=$(sha256sum <"$conf_dir/$name") || continue
+    case $before_sums$after_sums in *"${sum%% *}"*) ;; *) return 1 ;; esac
+  done
+}
+
+leave_alone() {
+  say "left alone: another pair is live now, which this change is not to undo"
+  done_with_it
 }
 
 bring_back() { # the old pair in place and served; restarts nginx only where that is needed
@@ -179,6 +197,7 @@ discharge() {
 settle() { # nobody else is at work so early, and docker does not run yet
   if [ -e "$here/armed" ] && ! settled; then
     decide_back
+    ours || { leave_alone; return 0; }
     old_pair
     say "rolled back at boot: the server was restarted before the confirm; the old pair is in place"
     done_with_it
@@ -223,14 +242,19 @@ timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer a
     if silent; then silence=$((silence + 1)); else silence=0; fi
     [ "$silent_for" -gt "$silence" ] || { why="nginx has answered nobody for $silent_for s"; break; }
   done
-  read -r mine _ <"$here/armed" && [ "$mine" = "$$" ] || exit 0
   while ! settled; do # again where the pair could not be put back or nginx not be started: a full disk is not for ever
     exec 9<"$conf_dir"
     if ! flock -w 5 9; then
       end_the_run
       flock 9
     fi
-    settled || (roll_back "$why")
+    read -r mine _ <"$here/armed" && [ "$mine" = "$$" ] || exit 0
+    if settled; then break; fi
+    if ! ours; then
+      leave_alone
+      break
+    fi
+    (roll_back "$why")
     case $? in
       0) break ;;
       6) tries=$((tries + 1)) && [ "$tries" -lt 20 ] || break ;;

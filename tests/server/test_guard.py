@@ -280,6 +280,19 @@ def test_a_rollback_that_died_half_way_is_done_by_the_timer(guarded: Guarded) ->
     assert guarded.path("settled").exists()
 
 
+def test_a_timer_leaves_a_third_pair_alone(on_practice: Guarded) -> None:
+    """A later change, or a person, has put another pair there: nothing of it is undone, at boot neither."""
+    on_practice.install(seconds=3)
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=third -keyout nginx.key -out nginx.crt -days 9"
+    on_practice.run(f"cd {on_practice.conf_dir}; {make}; docker restart aos_nginx_1")
+    wait_until(lambda: on_practice.timers() == 0)
+    assert (on_practice.live, on_practice.served()) == ("other", "other")
+    assert "left alone" in on_practice.path("guard.log").read_text()
+    on_practice.run(f"cd {on_practice.folder}; rm -f decided settled")
+    assert "left alone" in on_practice.ok("settle")
+    assert on_practice.live == "other"
+
+
 def test_an_unconfirmed_nginx_that_answers_nobody_is_not_waited_for(on_real: Guarded) -> None:
     """Long before its time is over the guard acts, when nginx has been silent for some seconds and nobody is at work."""
     on_real.install(seconds=600)
