@@ -143,7 +143,8 @@ ours() { # nobody has put a third pair there since, and no later change was conf
   done
 }
 
-leave_alone() {
+leave_alone() { # decided all the same, so that no later run takes the change for one that waits for its confirm
+  decide rolled-back
   say "left alone: another pair is live now, which this change is not to undo"
   done_with_it
 }

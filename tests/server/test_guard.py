@@ -286,7 +286,7 @@ def test_a_timer_leaves_a_third_pair_alone(on_practice: Guarded) -> None:
     make = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=third -keyout nginx.key -out nginx.crt -days 9"
     on_practice.run(f"cd {on_practice.conf_dir}; {make}; docker restart aos_nginx_1")
     wait_until(lambda: on_practice.timers() == 0)
-    assert (on_practice.live, on_practice.served()) == ("other", "other")
+    assert (on_practice.live, on_practice.served(), on_practice.decided) == ("other", "other", "rolled-back")
     assert "left alone" in on_practice.path("guard.log").read_text()
     on_practice.run(f"cd {on_practice.folder}; rm -f decided settled")
     assert "left alone" in on_practice.ok("settle")
