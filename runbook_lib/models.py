@@ -403,6 +403,13 @@ class Facts:
         """SHA-256 of nginx.conf as it lies in conf_dir, or empty."""
         return next((each.sha256 for each in self.conf_files if each.name == "nginx.conf"), "")
 
+    def serves(self, pair: Pair) -> bool:
+        """Whether nginx serves this pair's certificate, seen on the server itself; False where it serves nothing."""
+        seen = [each.chain for each in self.served if each.vantage == "server"]
+        return bool(seen and pair.chain) and all(
+            chain and chain[0].strip() == pair.chain[0].pem.strip() for chain in seen
+        )
+
     def change(self, change_id: str) -> ChangeFolder:
         """The folder of one change; an empty one where the server has none of that id."""
         return next((c for c in self.changes if c.change_id == change_id), ChangeFolder(change_id))

@@ -186,10 +186,10 @@ class KeyringOfTests(keyring.backend.KeyringBackend):
         return VALUE if (service, username) == ("apstra", "admin/of/all") else None
 
     def set_password(self, service: str, username: str, password: str) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # a backend must have it; nothing here ever stores a secret
 
     def delete_password(self, service: str, username: str) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # the same: nothing here ever deletes one
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ class Change(ABC):
                 )  # fmt: skip
             table = tables.plan_table(plan)
             broken = self.parameters.accept_broken_start and not (
-                self.before.live.matches and self.serves(self.before.live)
+                self.before.live.matches and self.facts.serves(self.before.live)
             )
             by_hand = f"once it is installed, the old pair comes back by hand with: {self.way_back}"
             more = [by_hand] * self.approvable + [BROKEN] * broken
@@ -250,13 +250,6 @@ class Change(ABC):
         """What a command that failed before the live pair was touched comes to."""
         return Refused(error.what, server=self.parameters.host, step=step, why="; ".join(error.details()),
                        todo="mend the cause, then run again: it goes on from here")  # fmt: skip
-
-    def serves(self, pair: Pair) -> bool:
-        """Whether nginx serves this pair's certificate, seen on the server itself; False where it serves nothing."""
-        seen = [each.chain for each in self.facts.served if each.vantage == "server"]
-        return bool(seen and pair.chain) and all(
-            chain and chain[0].strip() == pair.chain[0].pem.strip() for chain in seen
-        )
 
     def head(self) -> Command:
         """Leaves the journal's head in the change's folder, for the run that goes on from here to cite."""

@@ -50,7 +50,7 @@ class Installing(Staging):
         return tuple(PlannedCommand(name, command) for name, commands in steps.items() for command in commands)
 
     def _guard_files(self, facts: Facts) -> tuple[Command, ...]:
-        listening = facts.listening if self.serves(facts.live) else self._own_sockets(facts.listening)
+        listening = facts.listening if self.facts.serves(facts.live) else self._own_sockets(facts.listening)
         connect = connect_address(listening, self.parameters.host) or self._own_socket()
         return install.guard_files(facts, self.parameters, self.change_id, guard=GUARD, connect=connect)
 
@@ -130,7 +130,7 @@ class Installing(Staging):
 
     async def _look_again(self) -> None:
         """Reads what may have changed; everything where nginx did not serve as found, so that its socket was not known."""
-        if self.serves(self.before.live):
+        if self.facts.serves(self.before.live):
             self.facts = await look_again(
                 self.session.shell, self.parameters, self.facts, self.change_id, container=not self._armed
             )
@@ -271,7 +271,7 @@ class Install(Installing):
         """Whether there is a change to install, and one that may be installed."""
         staged, handed_in = self.own.staged.chain, self.prepared.handed_in
         another = bool(handed_in) and all(each.sha256 != staged[0].sha256 for each in handed_in) if staged else False
-        if self.state is State.DONE and self.serves(self.own.staged) and not another:
+        if self.state is State.DONE and self.facts.serves(self.own.staged) and not another:
             self.idle = f"what is served is what change {self.change_id} installed"
             return ()
         fit = self.state in {State.WAITING, State.READY} or (

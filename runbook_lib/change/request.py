@@ -60,7 +60,7 @@ class Request(Staging):
             each.verdict is Verdict.FAIL
             for each in compare.checks(self.facts, self.parameters, last.change_id, self.prepared.trust, now)
         )
-        if not (same and good and self.serves(last.staged)):
+        if not (same and good and self.facts.serves(last.staged)):
             return ""
         until = tables.moment(leaf.not_after)
         return f"what is served is what change {last.change_id} installed for this request, good until {until}; change_id=new replaces it all the same"

@@ -113,18 +113,10 @@ def _settings(facts: Facts, parameters: Parameters, change: ChangeFolder, connec
         "connect": connect,
         "in_place": " ".join(in_place),
         "before_leaf": _leaf(change.before),
-        "before_served": "yes" if _serves(facts, change.before) else "no",
+        "before_served": "yes" if change.before.matches and facts.serves(change.before) else "no",
         "before_sums": _sums(change.before),
         "after_sums": _sums(change.staged),
     }
-
-
-def _serves(facts: Facts, pair: Pair) -> bool:
-    """Whether nginx served this pair as it was found, seen on the server itself, and can serve it again."""
-    seen = [each.chain for each in facts.served if each.vantage == "server"]
-    return bool(seen and pair.matches) and all(
-        chain and chain[0].strip() == pair.chain[0].pem.strip() for chain in seen
-    )
 
 
 def _leaf(pair: Pair) -> str:
