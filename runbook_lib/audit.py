@@ -19,6 +19,7 @@ from runbook_lib.server.survey import read_facts
 from runbook_lib.session import Prepared, open_session
 from runbook_lib.steps import server
 from runbook_lib.tables import Table
+from runbook_lib.text import plain
 
 COLUMNS = (
     "server",
@@ -84,12 +85,12 @@ class Audit:
         return tables.checks_table(f"{self.facts.host}: what is to be said of it", self.checks)
 
     def json(self) -> str:
-        """The rows and checks as JSON."""
+        """The rows and checks as JSON in ASCII, so that a terminal obeys nothing in it."""
         checks = [
             {"question": c.question, "expected": c.expected, "found": c.found, "verdict": c.verdict}
             for c in self.checks
         ]
-        return json.dumps({"served": self.rows(), "checks": checks}, indent=1, ensure_ascii=False)
+        return json.dumps({"served": self.rows(), "checks": checks}, indent=1)
 
     def csv(self) -> str:
         """The rows as CSV; a cell that a spreadsheet would take for a formula is prefixed with an apostrophe."""
@@ -140,7 +141,7 @@ def _leaf(seen: Served) -> Certificate | None:
 def _harmless(value: object) -> object:
     if not isinstance(value, str):
         return value  # a number is no formula: an expired certificate has negative days left
-    text = tables.plain(value)
+    text = plain(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
@@ -150,7 +151,7 @@ def _of(server: str, seen: Served) -> str:
 
 def _labels(values: Mapping[str, str]) -> str:
     escaped = {
-        name: tables.plain(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        name: plain(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
         for name, value in values.items()
     }
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}"

@@ -15,7 +15,8 @@ from runbook_lib.errors import RunbookError, UnusableParameters
 from runbook_lib.models import Command, Fault, Outcome, Plan, PlannedCommand, Verdict
 from runbook_lib.parameters import as_shipped, project_folder, read_yaml, validate
 from runbook_lib.secrets import redact
-from runbook_lib.tables import plain, plan_table, summary_table
+from runbook_lib.tables import plan_table, summary_table
+from runbook_lib.text import plain
 
 if TYPE_CHECKING:
     from runbook_lib.change import Change

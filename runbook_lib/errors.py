@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from runbook_lib.models import Check, CommandResult, Fault, Outcome
+from runbook_lib.text import plain
 
 
 class RunbookError(Exception):
@@ -41,10 +42,10 @@ class RunbookError(Exception):
         self.what, self.server, self.step, self.why, self.todo = what, server, step, why, todo
 
     def diagnostics(self) -> str:
-        """Everything known, as lines for a terminal or a notebook."""
+        """Everything known, as lines for a terminal or a notebook, which obey nothing in it."""
         rows = (("", self.what), ("server: ", self.server), ("step: ", self.step), ("why: ", self.why))
         lines = [label + text for label, text in rows if text]
-        return "\n".join([*lines, *self.details(), *([f"what to do: {self.todo}"] if self.todo else [])])
+        return plain("\n".join([*lines, *self.details(), *([f"what to do: {self.todo}"] if self.todo else [])]))
 
     def details(self) -> Sequence[str]:
         """Further lines of the diagnostics, one an item."""

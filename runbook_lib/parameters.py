@@ -4,7 +4,6 @@ import datetime as dt
 import difflib
 import ipaddress
 import re
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -17,12 +16,12 @@ from pydantic_core import PydanticCustomError
 from runbook_lib.errors import UnusableParameters
 from runbook_lib.models import CHANGE_ID, CertificateRequest, Fault, SubjectName
 from runbook_lib.secrets import HOW_TO_WRITE, REFERENCE
+from runbook_lib.text import unseen
 
 PRACTICE = "/tmp/apstra-practice"  # noqa: S108 - the practice server's place, the one exception by name
 LONGEST_DNS_NAME = 253  # RFC 1035, section 2.3.4, without the root's dot
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _FOLDER = re.compile(r"(/[A-Za-z0-9._][A-Za-z0-9._-]*)+")  # goes into shell text as it is
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _KINDS = {
     "string_type": (
         "is no text",
@@ -40,13 +39,8 @@ def _wrong(wrong: str, write: str) -> PydanticCustomError:
     return PydanticCustomError("fault", "{wrong}", {"wrong": wrong, "write": write})
 
 
-def _invisible(text: str) -> str:
-    """The first control, bidi, private-use or unassigned character, or nothing."""
-    return next((character for character in text if unicodedata.category(character) in _INVISIBLE), "")
-
-
 def _plain(text: str) -> str:
-    if bad := _invisible(text):
+    if bad := unseen(text):
         raise _wrong(f"holds the invisible character U+{ord(bad):04X}", "the same text without it, on one line")
     if text != text.strip():
         raise _wrong("starts or ends with a blank", "the same text without the blank")
@@ -266,7 +260,7 @@ class Parameters(BaseModel):
     pair: Literal["before", "installed"] = Field(
         "before", description="restore only: which pair of that change comes back"
     )
-    records_dir: LocalPath = Field("records", description="where the records are kept")
+    records_dir: Annotated[LocalPath, Field(min_length=1)] = Field("records", description="where the records are kept")
     signing_key: Later = Field("", description="leave empty: records are not sealed in this version")
     allowed_signers: Later = Field("", description="leave empty: records are not sealed in this version")
     operator: Text = Field("", description="who runs this; empty: the login name here")

@@ -5,7 +5,6 @@ Every value that was resolved is registered, and whatever leaves the kernel pass
 """
 
 import base64
-import binascii
 import html
 import json
 import os
@@ -20,6 +19,8 @@ SHORTEST_MASKED = 8
 LARGEST_FILE = 64 * 1024
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1f]+/[^\x00-\x1f]+|prompt")
 HOW_TO_WRITE = "`env:NAME`, `file:PATH`, `keyring:SERVICE/USER` or `prompt`, never the secret itself"
+_BETWEEN = r"[\s,:%-]{0,2}(?:\\?0?x)?"
+_LONGEST_BYTE = len(", \\0xff")
 _COMMON = frozenset({"password", "changeme", "administrator", "juniper123", "certificate"})
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 
@@ -50,8 +51,9 @@ class Registry:
             return
         self._values.add(value)
         forms = sorted({form for each in self._values for form in _forms(each)}, key=len, reverse=True)
-        self.longest = len(forms[0])
-        self._pattern = re.compile("|".join(re.escape(form) for form in forms), re.IGNORECASE)
+        self.longest = max(len(forms[0]), *(len(each.encode()) * _LONGEST_BYTE for each in self._values))
+        texts = [*map(re.escape, forms), *map(_byte_by_byte, self._values)]
+        self._pattern = re.compile("|".join(texts), re.IGNORECASE)
 
     def redact(self, text: str) -> str:
         """The text with every registered value and every private key replaced by a mask of fixed length."""
@@ -69,12 +71,17 @@ def _forms(value: str) -> set[str]:
     raw = value.encode()
     forms = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
     forms |= {urllib.parse.quote(value), urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)}
-    forms |= {binascii.hexlify(raw).decode(), html.escape(value), html.escape(value, quote=False), _styled(value)}
+    forms |= {html.escape(value), html.escape(value, quote=False), _styled(value)}
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + raw).decode()
         stable = encoded[(offset * 8 + 5) // 6 : (offset + len(raw)) * 8 // 6]
         forms |= {stable, stable.translate(str.maketrans("+/", "-_"))}
     return forms
+
+
+def _byte_by_byte(value: str) -> str:
+    """A pattern for the bytes in hex, however they are set apart: `68:75`, `68 75`, `%68%75`, `0x68, 0x75`, and as Python writes them."""
+    return _BETWEEN.join(f"{each:02x}" for each in value.encode())
 
 
 def _styled(value: str) -> str:

@@ -121,7 +121,7 @@ class _Gathered:
             for host, reference in given.bastion_passwords.items()
         }
         local = {
-            name: str(self.path(getattr(given, name))) if getattr(given, name) else ""
+            name: str(self._regular(name) or "") if getattr(given, name) else ""
             for name in ("known_hosts", "client_key", "ssh_config")
         }
         return Login(
@@ -129,6 +129,14 @@ class _Gathered:
             password=self.secret("ssh_password", given.ssh_password),
             bastion_passwords={host: value for host, value in bastions.items() if value is not None},
         )  # fmt: skip
+
+    def _regular(self, name: str) -> Path | None:
+        """The file that a parameter names, there or not; None for what could keep us waiting or has no end."""
+        path = self.path(getattr(self.parameters, name))
+        if path.exists() and not path.is_file():
+            self.faults.append(Fault(name, "is no regular file", "the path of one"))
+            return None
+        return path
 
     def signer(self, *, needed: bool) -> Signer:
         """The signer; where none is asked for anything, one that needs no key and no secret."""
@@ -147,8 +155,10 @@ class _Gathered:
             return make_signer("manual", {}, None, value_of, self.base)
 
     def certificates(self, name: str, file: str, *, absent_is_fine: bool = False) -> tuple[Certificate, ...]:
-        path = self.path(file)
-        if not file or (absent_is_fine and not path.exists()):
+        if not file or (absent_is_fine and not self.path(file).exists()):
+            return ()
+        path = self._regular(name)
+        if path is None:
             return ()
         try:
             with path.open("rb") as opened:

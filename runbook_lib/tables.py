@@ -6,15 +6,15 @@ bidi characters for the terminal.
 
 import datetime as dt
 import html
-import re
 import shutil
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import indent
 from typing import TYPE_CHECKING
 
 from runbook_lib.models import Certificate, Check, CommandResult, Facts, KeyDigest, Plan, Served, Verdict
+from runbook_lib.secrets import redact
+from runbook_lib.text import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,20 +26,8 @@ _COLOURS = {
     MARKS[Verdict.WARN]: "background-color: #fdf3d3; color: #6b4e00",
     MARKS[Verdict.UNKNOWN]: "background-color: #e8eaf0; color: #39415a",
 }
-_KEPT_CONTROLS = {"\n", "\t"}
-_DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 WIDEST = 160
 HEADING = 2  # what tabulate makes a column wider than its heading
-
-
-def plain(text: object) -> str:
-    """Text without control, ANSI, bidi and unassigned characters; line ends and tabs stay."""
-    return "".join(
-        each
-        for each in _ANSI.sub("", str(text))
-        if each in _KEPT_CONTROLS or unicodedata.category(each) not in _DROPPED
-    )
 
 
 @dataclass(frozen=True)
@@ -121,8 +109,8 @@ def table(
     monospace: Sequence[str] = (),
     keep: Sequence[str] = (),
 ) -> Table:
-    """A table of anything, every cell made plain text."""
-    cells = tuple(tuple(plain(cell) for cell in row) for row in rows)
+    """A table of anything, every cell made plain text; without secrets, which could not be found any more where a terminal breaks a line."""
+    cells = tuple(tuple(redact(plain(cell)) for cell in row) for row in rows)
     return Table(plain(title), tuple(map(plain, columns)), cells, tuple(map(plain, monospace)), keep=tuple(keep))
 
 

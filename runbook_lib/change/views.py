@@ -9,7 +9,7 @@ from runbook_lib.probe import tls
 from runbook_lib.server.connection import Connection
 from runbook_lib.server.facts import connect_address
 from runbook_lib.steps.confirm import HTTP_OK
-from runbook_lib.tables import plain
+from runbook_lib.text import plain
 
 API_LIMIT_S = 5
 LONGEST_VERSION = 200

@@ -90,6 +90,8 @@ class Runner:
         running = self._threads.submit(_execute, notebook, dict(values), kernel)
         told = self._follow(running, kernel, handoff)
         record = Path(told["record"]) if told.get("record") else None
+        if not record and not told.get("outcome") and self._stopping:
+            return Result(Outcome.REFUSED, None, "stopped before anything was done")
         outcome = outcome_of(read(record)) if record else Outcome(told.get("outcome") or Outcome.FAILED)
         return Result(outcome, record, running.result())
 

@@ -2,15 +2,18 @@
 
 import os
 import shutil
+import signal
 import threading
 import time
 from pathlib import Path
 
-import pandas as pd  # noqa: F401 - loaded while the conductor is still starting
-from ipykernel import kernelapp
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as ipykernel does, but before the second that the libraries take to load
 
-import runbook_lib.jupyter.bind  # noqa: F401 - the same
-from runbook_lib.jupyter.headless import HANDOFF
+import pandas as pd  # noqa: E402, F401 - loaded while the conductor is still starting
+from ipykernel import ipkernel, kernelapp  # noqa: E402
+
+import runbook_lib.jupyter.bind  # noqa: E402, F401 - the same
+from runbook_lib.jupyter.headless import HANDOFF  # noqa: E402
 
 PARENT_POLL_S = 0.2
 _TRIES = 50
@@ -30,8 +33,23 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
+class HeadlessKernel(ipkernel.IPythonKernel):
+    """ipykernel's own, which hears an interrupt only while an `await` of a cell runs.
+
+    One that comes while a request is taken in or answered would take its answer away, for which papermill waits for ever.
+    """
+
+    def pre_handler_hook(self) -> None:
+        """Nothing: SIGINT stays ignored, until ipykernel catches it for the cell's `await`."""
+
+    def post_handler_hook(self) -> None:
+        """Nothing: there is nothing to put back."""
+
+
 class HeadlessKernelApp(kernelapp.IPKernelApp):
     """ipykernel's own, without its watch over the parent, which would end it before the folder is gone."""
+
+    kernel_class = HeadlessKernel
 
     def init_poller(self) -> None:
         """Nothing: `end_with_parent` does that."""

@@ -21,7 +21,7 @@ _PUBLIC_PART = (
 )
 # the timer of an armed guard is the process that it says it is, started since the machine was, and no zombie
 _WATCHED = (
-    "part watched; [ ! -f armed ] || { read -r pid _ _ _ began boot <armed; set -- $(cut -d ' ' -f 3,22 /proc/$pid/stat); "
+    "part watched; [ ! -f armed ] || { read -r pid _ began boot <armed; set -- $(cut -d ' ' -f 3,22 /proc/$pid/stat); "
     '[ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && [ "$1" != Z ] && [ "$2" = "$began" ] && echo yes; }'
 )
 _SHOWN = "change.json nginx.csr nginx.crt backup/SHA256SUMS backup/nginx.crt armed decided guard.log journal-head"

@@ -38,8 +38,20 @@ give_up() {
   exit "$1"
 }
 
-lock() { # lock SECONDS: the lock of conf_dir, at once where the run's own shell hands it down as descriptor 9
+end_runs() { # a run that hangs with the lock in its hand: its root shell is ended, what that started ends by its time limit
+  [ ! -e "$here/decided" ] || return 0 # somebody is putting the old pair back
+  for held in /proc/[0-9]*/fd/9; do
+    [ "$held" -ef "$conf_dir" ] || continue
+    shell=${held#/proc/} shell=${shell%%/*}
+    tr '\0' '\n' <"/proc/$shell/environ" 2>/dev/null | grep -qx "RUNBOOK_SHELL=$shell" || continue
+    say "the lock of $conf_dir is held: ending the shell of the run that holds it, then waiting for the lock"
+    kill -KILL "$shell"
+  done
+}
+
+lock() { # lock SECONDS [first]: the lock of conf_dir, at once where the run's own shell hands it down as descriptor 9
   [ /proc/self/fd/9 -ef "$conf_dir" ] || exec 9<"$conf_dir"
+  [ -z "${2:-}" ] || flock -w 5 9 || end_runs # by hand: before whatever a run is at
   flock -w "$1" 9 || give_up 1 "another run holds the lock of $conf_dir"
 }
 
@@ -212,7 +224,7 @@ arm() { # the timer itself writes that it is armed, so that there is no armed gu
   (cd -- "$here/backup" && sha256sum --check --status --strict SHA256SUMS) || give_up 1 "the backup does not prove whole"
   holds "$here/backup" "$before_sums" || give_up 1 "the backup holds another pair"
   if by_systemd; then # where logind ends what a session leaves, setsid alone would not help
-    systemd-run --quiet --collect --setenv=RUNBOOK_SHELL="${RUNBOOK_SHELL:-}" sh "$here/guard.sh" timer "$1" 9<&- || give_up 1 "cannot arm"
+    systemd-run --quiet --collect sh "$here/guard.sh" timer "$1" 9<&- || give_up 1 "cannot arm"
   else
     setsid sh "$here/guard.sh" timer "$1" </dev/null >/dev/null 2>&1 9<&- &
   fi
@@ -224,19 +236,14 @@ arm() { # the timer itself writes that it is armed, so that there is no armed gu
   say "armed: the old pair comes back in $1 s unless confirmed"
 }
 
-started() { # started PID: when a process began, in ticks since boot; with its number it names it for good
-  cut -d ' ' -f 22 "/proc/$1/stat" 2>/dev/null
-}
-
 silent() { # nobody is at work, the new pair is in place, and nginx answers nobody
   (exec 9<"$conf_dir" && flock -n 9 && holds "$conf_dir" "$after_sums") && [ -z "$(served)" ]
 }
 
 timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer arming makes it void
-  deadline=$(($(clock) + $1)) shell=${RUNBOOK_SHELL:-0} why="no confirm within $1 s" silence=0 nap=3 tries=0
-  shell_started=$(started "$shell")
+  deadline=$(($(clock) + $1)) why="no confirm within $1 s" silence=0 nap=3 tries=0
   read -r boot </proc/sys/kernel/random/boot_id
-  echo "$$ $deadline $shell ${shell_started:-0} $(started $$) $boot" >"$here/.armed" && sync -- "$here/.armed" &&
+  echo "$$ $deadline $(cut -d ' ' -f 22 /proc/$$/stat) $boot" >"$here/.armed" && sync -- "$here/.armed" &&
     mv -fT -- "$here/.armed" "$here/armed" && sync -- "$here" || exit 1
   while [ ! -e "$here/decided" ] && [ "$(clock)" -lt "$deadline" ]; do
     sleep 1
@@ -246,7 +253,7 @@ timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer a
   while ! settled; do # again where the pair could not be put back or nginx not be started: a full disk is not for ever
     exec 9<"$conf_dir"
     if ! flock -w 5 9; then
-      end_the_run
+      end_runs
       flock 9
     fi
     read -r mine _ <"$here/armed" && [ "$mine" = "$$" ] || exit 0
@@ -264,13 +271,6 @@ timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer a
     sleep "$nap"
     nap=$((nap < 30 ? nap * 2 : 30))
   done
-}
-
-end_the_run() { # a run that hangs with the lock in its hand: its shell is ended, what it started ends by its time limit
-  [ ! -e "$here/decided" ] || return 0 # somebody is putting the old pair back
-  [ "$(started "$shell")" = "$shell_started" ] && [ "/proc/$shell/fd/9" -ef "$conf_dir" ] || return 0
-  say "the lock of $conf_dir is held: ending the run's shell, then waiting for the lock"
-  kill -KILL "$shell"
 }
 
 swap() {
@@ -306,7 +306,7 @@ case ${1:-} in
   look) look "$2" "$3" ;;
   confirm) lock 60 && confirm ;;
   roll-back) lock 60 && roll_back "$2" ;;
-  restore) lock 300 && restore ;;
+  restore) lock 300 first && restore ;;
   enlist) enlist ;;
   discharge) discharge ;;
   settle) lock 60 && settle ;;

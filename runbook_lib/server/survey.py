@@ -1,9 +1,10 @@
 """All facts of one server, in two round trips: what stands alone, then what depends on it."""
 
 import datetime as dt
+import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from runbook_lib.errors import Refused
 from runbook_lib.models import ChangeFolder, Command, CommandResult, Facts
@@ -12,6 +13,10 @@ from runbook_lib.server import changes
 from runbook_lib.server import facts as read
 from runbook_lib.server.reading import Fact
 from runbook_lib.server.shell import RootShell
+
+T = TypeVar("T")
+# what the reading of an answer raises that no such command gives: a wrapper or another program answered
+_NO_ANSWER = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, tarfile.TarError)
 
 
 async def read_change(
@@ -30,7 +35,7 @@ async def read_change(
     """
     fact = changes.change_folder(parameters.state_dir, known)
     *_, result = await shell.run_all([*first, fact.command], bounded=False)
-    return fact.process(_said(result, parameters.host))
+    return _made_of(fact, result, parameters.host)
 
 
 async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, change_ids: Sequence[str]) -> Facts:
@@ -143,15 +148,18 @@ async def _read(
 ) -> list[Any]:
     """Facts in one round trip; those of `tolerant` make something of a command that failed, too."""
     results = await shell.run_all([fact.command for fact in (*facts, *tolerant)], bounded=False)
-    strict = [fact.process(_said(result, host)) for fact, result in zip(facts, results, strict=False)]
-    rest = zip(tolerant, results[len(facts) :], strict=True)
-    return [*strict, *(fact.process(result.stdout) for fact, result in rest)]
+    pairs = list(zip([*facts, *tolerant], results, strict=True))
+    return [_made_of(fact, result, host, tolerant=number >= len(facts)) for number, (fact, result) in enumerate(pairs)]
 
 
-def _said(result: CommandResult, host: str) -> str:
-    if result.status:
-        why = result.stderr.strip() or ("no answer in time" if result.timed_out else f"exit status {result.status}")
-        raise Refused(
-            f"could not read {result.command.purpose}", server=host, why=why, todo="look at the server, then run again"
-        )
-    return result.stdout
+def _made_of(fact: Fact[T], result: CommandResult, host: str, *, tolerant: bool = False) -> T:
+    """The fact that a command's answer holds."""
+    why = result.stderr.strip() or ("no answer in time" if result.timed_out else f"exit status {result.status}")
+    if not result.status or tolerant:
+        try:
+            return fact.process(result.stdout)
+        except _NO_ANSWER:
+            why = f"it answered what that command never says: {result.stdout.strip()[:200]!r}"
+    raise Refused(
+        f"could not read {result.command.purpose}", server=host, why=why, todo="look at the server, then run again"
+    )

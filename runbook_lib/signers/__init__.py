@@ -1,5 +1,6 @@
 """Signers: what turns a CSR into a certificate, one module each, and the options that each one takes."""
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -121,6 +122,8 @@ def _local_ca(options: LocalCaOptions, resolve: Callable[[str, str], str], base:
 
 
 def _bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
     with path.open("rb") as opened:
         return opened.read(LARGEST + 1)
 

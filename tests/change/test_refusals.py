@@ -25,6 +25,7 @@ from runbook_lib.errors import (
 )
 from runbook_lib.models import Outcome
 from runbook_lib.record.journal import outcome_of, read
+from runbook_lib.session import prepare
 from tests.change.operator import ISSUING, NAME, Kind, Operator, certify, pem
 from tests.pki.authority import authority, ec_key, rsa_key
 
@@ -72,6 +73,29 @@ async def test_before_anything_is_written(operator: Operator) -> None:
             assert run.journal[-1]["todo"] in run.said
             assert run.journal[-1]["todo"]
         assert not operator.state_dir.exists()
+
+
+async def test_an_answer_that_is_none_is_refused(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that says something else than it does elsewhere, as a wrapper in its place would: refused, with what it said."""
+    monkeypatch.setattr("runbook_lib.server.facts.DOCKER", "echo")
+    with untouched(operator):
+        run = await operator.run("request")
+    assert isinstance(run.error, Refused)
+    assert run.outcome is Outcome.REFUSED
+    assert "could not read which containers there are" in run.said
+    assert "it answered what that command never says: 'inspect ps --all" in run.said
+
+
+def test_a_file_that_never_ends_is_refused(operator: Operator) -> None:
+    """A pipe or a device where a file is to be read: named, all at once, and nobody waits for it."""
+    pipe = operator.folder / "pipe"
+    os.mkfifo(pipe)
+    names = ("certificate_file", "ca_file", "client_key", "known_hosts", "ssh_config")
+    for path in (str(pipe), "/dev/zero", str(operator.folder)):
+        with pytest.raises(UnusableParameters) as caught:
+            prepare("install", {**operator.given, **dict.fromkeys(names, path)}, operator.folder, None)
+        assert {each.field for each in caught.value.faults} == set(names)
+        assert {each.wrong for each in caught.value.faults} == {"is no regular file"}
 
 
 async def test_a_worker_node_is_refused(operator_of: OperatorOf) -> None:

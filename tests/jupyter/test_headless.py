@@ -1,5 +1,6 @@
 """Notebooks run headless on the practice server: what they come to, what is shown, what is left behind."""
 
+import contextlib
 import gc
 import json
 import os
@@ -193,6 +194,31 @@ def test_stopped_before_it_began(practice: EmbeddedHost, tmp_path: Path) -> None
     assert (result.outcome, result.record) == (Outcome.REFUSED, None)
     assert not (tmp_path / "records").exists()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interrupt_between_cells_takes_no_answer_away(tmp_path: Path) -> None:
+    """Interrupted a thousand times a second a notebook of short cells still comes to its end: no request goes unanswered."""
+    begun = tmp_path / "begun"
+    sources = [f"open({str(begun)!r}, 'w').close()", *["number = 1"] * 40]
+    cells: list[dict[str, Any]] = [
+        {"cell_type": "code", "id": f"c{n}", "metadata": {}, "source": each, "outputs": [], "execution_count": None}
+        for n, each in enumerate(sources)
+    ]
+    notebook = tmp_path / "short.ipynb"
+    notebook.write_text(json.dumps({**json.loads(REQUEST.read_text()), "cells": cells}))
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(run, notebook, {})
+        wait_until(begun.exists, timeout_s=60)
+        (kernel,) = kernels_of(os.getpid())
+        until = time.monotonic() + 60
+        while not running.done() and time.monotonic() < until:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(kernel, signal.SIGINT)
+            time.sleep(0.001)
+        if not running.done():
+            os.kill(kernel, signal.SIGKILL)
+            pytest.fail("papermill waits for an answer that never comes")
+        assert running.result().error == ""
 
 
 def test_an_ignored_signal_stays_ignored(practice: EmbeddedHost, tmp_path: Path) -> None:

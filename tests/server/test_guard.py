@@ -576,7 +576,23 @@ async def test_a_run_that_hangs_with_the_lock_is_ended(on_real: Guarded) -> None
             await shell.run(Command("hang", "sleep 60", time_limit_s=8))
     await asyncio.to_thread(wait_until, lambda: on_real.decided == "rolled-back" and on_real.timers() == 0)
     on_real.assert_as_before()
-    assert "ending the run's shell" in on_real.path("guard.log").read_text()
+    assert "ending the shell of the run that holds it" in on_real.path("guard.log").read_text()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("by", ["timer", "restore"])
+async def test_a_colleagues_run_that_sleeps_with_the_lock_is_ended(on_real: Guarded, by: str) -> None:
+    """Its operator's machine may be asleep: neither the timer nor a person at the server waits for that."""
+    on_real.ok("arm", "1" if by == "timer" else "60")
+    on_real.ok("swap")
+    async with root_shell(on_real.server) as shell:
+        await shell.lock(on_real.conf_dir)
+        if by == "restore":
+            assert (await asyncio.to_thread(on_real, "restore"))[0] == 0
+        await asyncio.to_thread(wait_until, lambda: on_real.decided == "rolled-back" and on_real.timers() == 0)
+        with pytest.raises(ShellLost):
+            await shell.run(Command("anything", "true"))
+    on_real.assert_as_before()
 
 
 DEADLY = """#!/bin/sh
@@ -701,5 +717,3 @@ async def test_the_runs_own_lock_is_handed_down(guarded: Guarded) -> None:
         assert time.monotonic() - begun < 4
         await shell.unlock()
         assert guarded.server.run(f"flock -n {guarded.conf_dir} true").returncode == 0
-        shells = (await shell.run(Command("its number", "echo $RUNBOOK_SHELL"))).stdout.strip()
-        assert guarded.path("armed").read_text().split()[2] == shells
