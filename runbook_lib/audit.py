@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbook_lib import tables
+from runbook_lib.change.views import Views
 from runbook_lib.models import Certificate, Check, Facts, Outcome, Served, Verdict, judged
 from runbook_lib.pki.certificates import read_certificates
-from runbook_lib.probe import tls
 from runbook_lib.record.archive import list_records
 from runbook_lib.record.journal import read
 from runbook_lib.server.survey import read_facts
@@ -167,14 +167,11 @@ async def audit(prepared: Prepared) -> Audit:
     session = await open_session(prepared)
     try:
         facts = await read_facts(session.shell, given, session.connection.host_key, [])
+        views = Views(given, session.connection)
+        seen, version = await asyncio.gather(views.look(facts.listening), views.api_version(facts.listening))
     finally:
         await session.close()
-    probes = (
-        tls.handshake(tls.tcp_opener(address, given.https_port), address=address, vantage="direct", server_name=address)
-        for address in given.addresses
-    )
-    served = (*facts.served, *await asyncio.gather(*probes))
-    facts = replace(facts, served=served)
+    facts = replace(facts, served=(*facts.served, *seen), apstra_version=version)
     return Audit(facts, (*server.checks(facts, given), *_as_recorded(facts, prepared.records)))
 
 

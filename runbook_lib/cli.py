@@ -1,7 +1,6 @@
 """The command line: `runbook …`. It reads the parameters, runs the notebooks headless and ends with the outcome's exit code."""
 
 import asyncio
-import contextlib
 import os
 import sys
 import traceback
@@ -12,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from runbook_lib.errors import RunbookError, UnusableParameters
-from runbook_lib.models import Command, Fault, Outcome, Plan, PlannedCommand, Verdict
+from runbook_lib.models import Fault, Outcome
 from runbook_lib.parameters import as_shipped, project_folder, read_yaml, validate
 from runbook_lib.secrets import redact
-from runbook_lib.tables import plan_table, summary_table
+from runbook_lib.tables import summary_table
+from runbook_lib.terminal import Progress, say, show, tell_what_now
 from runbook_lib.text import plain
 
 if TYPE_CHECKING:
     from runbook_lib.change import Change
-    from runbook_lib.record.journal import Event
     from runbook_lib.session import Kind
 
 _EXIT_STATUS = """\b
@@ -34,7 +33,6 @@ Exit status:
   6  unknown: a person must look
 """
 _NOT_FOR_TRUST = {"ssh_password", "sudo_password"}  # nobody is asked for what is not used
-_SHOWN = {"run", "intent", "result", "checks", "plan", "compare", "probe"}
 _CONSTANTS = {"True": True, "False": False, "None": None}
 
 
@@ -217,10 +215,10 @@ def list_(records_dir: Path | None) -> None:
     )
 
 
-@records.command()
+@records.command("show")
 @click.argument("record", type=click.Path(path_type=Path))
 @_records_dir
-def show(record: Path, records_dir: Path | None) -> None:
+def show_record(record: Path, records_dir: Path | None) -> None:
     """One record, by its change id or its folder: every event with its time, the files, the notebooks."""
     from runbook_lib.record.archive import contents, story  # noqa: PLC0415
     from runbook_lib.record.summary import fields  # noqa: PLC0415
@@ -315,16 +313,16 @@ async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
     try:
         return await _planned(await open_next(prepared, opening))
     except RunbookError as error:
-        _say(str(error))
+        say(str(error))
         return error.outcome, records[-1].folder if records else None
 
 
 async def _planned(change: "Change") -> tuple[Outcome, Path]:
     try:
-        click.echo(redact(f"{await change.check()!r}\n"))
-        click.echo(redact(f"{await change.plan()!r}\n"))
+        show(f"{await change.check()!r}\n")
+        show(f"{await change.plan()!r}\n")
         change.summary()
-        click.echo(f"plan sha256:{change.make_plan().sha256}")
+        show(f"plan sha256:{change.make_plan().sha256}")
         return change.outcome or Outcome.PLANNED, change.record.folder
     finally:
         await change.close()
@@ -336,82 +334,18 @@ def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | 
     from runbook_lib.session import NOTEBOOKS  # noqa: PLC0415
 
     folder = _base() / "notebooks"
-    with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], _Progress()) as runner:
+    with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], Progress()) as runner:
         chosen = {**as_shipped(), **values}  # what a person saved in a notebook is no default here
         for _ in kinds:
             result = runner.run(chosen)
             if result.error:
-                _say(result.error)
+                say(result.error)
             if result.outcome is not Outcome.DONE or result.record is None:
                 break
             chosen["change_id"] = result.record.name
     if result.record:
-        _tell_what_now(result.outcome, result.record, result.error)
+        tell_what_now(result.outcome, result.record, result.error)
     return result.outcome, result.record
-
-
-def _tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
-    """What a person needs next: the plan, the CSR for the CA, or the way back."""
-    from runbook_lib.record.journal import last_run, read  # noqa: PLC0415
-    from runbook_lib.record.summary import fields  # noqa: PLC0415
-
-    events = read(record)
-    planned = next((each for each in reversed(last_run(events)) if each["event"] == "plan"), None)
-    if outcome is Outcome.PLANNED and planned:
-        click.echo(f"{plan_table(_plan_of(planned))!r}\n")
-    summary = fields(record)
-    click.echo(f"{summary_table(summary)!r}")
-    if outcome is Outcome.PLANNED:
-        click.echo("nothing was changed: add `-p apply True` to do it")
-    if outcome is Outcome.WAITING:
-        csr = next(
-            record / "files" / each["name"]
-            for each in reversed(events)
-            if each["event"] == "file" and each["name"].endswith(".csr")
-        )
-        click.echo(f"{plain(csr.read_text())}\nThe CA is to sign this CSR, {csr}.")
-        click.echo(
-            "Then: runbook install with the same parameters, apply, and as certificate_file what the CA handed back."
-        )
-    way_back = str(planned["way_back"]) if planned and planned["name"] != "request" else ""
-    if summary["way back"] == way_back and way_back not in said:
-        click.echo(f"by hand the old pair comes back with: {way_back}", err=outcome is not Outcome.DONE)
-
-
-def _plan_of(event: "Event") -> Plan:
-    commands = (
-        PlannedCommand(each["step"], Command(**{k: v for k, v in each.items() if k != "step"}))
-        for each in event["commands"]
-    )
-    return Plan(event["name"], tuple(commands), event["sha256"], event["way_back"])
-
-
-class _Progress:
-    """What goes on, on standard error: a line a command, begun when it begins, and each check that did not pass."""
-
-    def __init__(self) -> None:
-        self._open = ""
-
-    def __call__(self, event: "Event") -> None:
-        """Shows an event that a person waits for."""
-        from runbook_lib.record.archive import told  # noqa: PLC0415
-
-        if event["event"] not in _SHOWN or (event["event"] == "compare" and not event["digests"]):
-            return
-        text = told(event)
-        if event["event"] == "run":
-            text = f"{text}, change {event['change_id']}"
-        if self._open and event["event"] == "result" and text.startswith(self._open):
-            _say(text.removeprefix(self._open))
-        else:
-            _say(
-                ("\n" if self._open else "") + ("" if event["event"] == "run" else "  ") + text,
-                end=event["event"] != "intent",
-            )
-        self._open = text if event["event"] == "intent" else ""
-        for check in event.get("checks", ()):
-            if check["verdict"] != Verdict.PASS:
-                _say(f"    {check['verdict']}: {check['question']} {check['found']}")
 
 
 def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Path | None]:
@@ -419,20 +353,14 @@ def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Pa
     try:
         return work()
     except RunbookError as error:
-        _say(str(error))
+        say(str(error))
         return error.outcome, None
     except click.Abort:
-        _say("stopped at a question; nothing was changed")
+        say("stopped at a question; nothing was changed")
         return Outcome.REFUSED, None
     except Exception:  # noqa: BLE001 - whatever it is, the last line says how it ended
-        _say(f"{traceback.format_exc()}This is a defect of the runbooks: please report it.")
+        say(f"{traceback.format_exc()}This is a defect of the runbooks: please report it.")
         return Outcome.FAILED, None
-
-
-def _say(text: str, *, end: bool = True) -> None:
-    """Text that may come from elsewhere, for a terminal; `end`: with a line end."""
-    with contextlib.suppress(OSError):  # nobody may be listening any more, and the run goes on
-        click.echo(redact(plain(redact(text))), err=True, nl=end)
 
 
 def _end(outcome: Outcome, record: Path | None) -> NoReturn:

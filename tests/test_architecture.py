@@ -22,6 +22,7 @@ LEVELS = (
     {"change", "audit"},
     {"jupyter"},
     {"fleet"},
+    {"terminal"},
     {"cli"},
 )
 APART = {"lab"}
@@ -34,7 +35,7 @@ WITHOUT_IO = frozenset({
 # The one room, or the few, for a library with a price: side effects, seconds of import, or a protocol of its own.
 ROOMS = {
     "IPython": {"jupyter"}, "ipywidgets": {"jupyter"}, "ipykernel": {"jupyter"}, "jupyter_client": {"jupyter"}, "nbformat": {"jupyter"},
-    "papermill": {"jupyter"}, "zmq": {"jupyter"}, "asyncssh": {"server", "lab"}, "click": {"cli"}, "pandas": {"tables", "jupyter"},
+    "papermill": {"jupyter"}, "zmq": {"jupyter"}, "asyncssh": {"server", "lab"}, "click": {"cli", "terminal"}, "pandas": {"tables", "jupyter"},
     "tabulate": {"tables"}, "yaml": {"parameters"}, "keyring": {"secrets"}, "subprocess": {"lab", "jupyter", "signers"},
 }  # fmt: skip
 CLOCK = {"now", "utcnow", "today"}

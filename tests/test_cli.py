@@ -245,10 +245,13 @@ def test_a_rollback(practised: AtTheTerminal) -> None:
 
 
 def swapped(operator: AtTheTerminal, request: Run) -> str:
-    """Waits for the swap; the number of the run's root shell."""
+    """Waits for the swap; the number of the run's root shell, which holds the lock."""
     folder = operator.of(request.change_id)
     wait_until(lambda: "swapped" in (folder / "guard.log").read_text())
-    return (folder / "armed").read_text().split()[2]
+    return operator.server.run(
+        f"for each in /proc/[0-9]*; do [ $each/fd/9 -ef {operator.given['conf_dir']} ] && "
+        "tr '\\0' '\\n' <$each/environ | grep -qx RUNBOOK_SHELL=${each#/proc/} && echo ${each#/proc/}; done; true"
+    ).stdout.strip()
 
 
 def test_a_root_shell_that_dies(operator: AtTheTerminal) -> None:

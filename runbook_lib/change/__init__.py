@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from runbook_lib.change.base import VERSION, Change, connection_lost
-from runbook_lib.change.install import Install, Restore
+from runbook_lib.change.install import Install
 from runbook_lib.change.request import Request
+from runbook_lib.change.restore import Restore
 from runbook_lib.errors import RunbookError
 from runbook_lib.models import ChangeFolder, Facts
 from runbook_lib.record.archive import Record

@@ -1,0 +1,89 @@
+"""What a person at a terminal is told while a run goes on and when it has ended."""
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from runbook_lib.models import Command, Outcome, Plan, PlannedCommand, Verdict
+from runbook_lib.record.archive import told
+from runbook_lib.record.journal import Event, last_run, read
+from runbook_lib.record.summary import fields
+from runbook_lib.secrets import redact
+from runbook_lib.tables import plan_table, summary_table
+from runbook_lib.text import plain
+
+_SHOWN = {"run", "intent", "result", "checks", "plan", "compare", "probe"}
+
+
+def show(text: str) -> None:
+    """A result, on standard output."""
+    _write(text, err=False, end=True)
+
+
+def say(text: str, *, end: bool = True) -> None:
+    """What goes on or went wrong, on standard error; `end`: with a line end."""
+    _write(text, err=True, end=end)
+
+
+def _write(text: str, *, err: bool, end: bool) -> None:
+    """Text that may come from elsewhere; where it cannot be written the run and its outcome are the same."""
+    with contextlib.suppress(OSError):  # closed, or a full disk: the exit status and the record say it all the same
+        click.echo(redact(plain(redact(text))), err=err, nl=end)
+
+
+def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
+    """What a person needs next: the plan, the CSR for the CA, or the way back."""
+    events = read(record)
+    planned = next((each for each in reversed(last_run(events)) if each["event"] == "plan"), None)
+    if outcome is Outcome.PLANNED and planned:
+        show(f"{plan_table(_plan_of(planned))!r}\n")
+    summary = fields(record)
+    show(f"{summary_table(summary)!r}")
+    if outcome is Outcome.PLANNED:
+        show("nothing was changed: add `-p apply True` to do it")
+    if outcome is Outcome.WAITING:
+        csr = next(
+            record / "files" / each["name"]
+            for each in reversed(events)
+            if each["event"] == "file" and each["name"].endswith(".csr")
+        )
+        show(f"{csr.read_text()}\nThe CA is to sign this CSR, {csr}.")
+        show("Then: runbook install with the same parameters, apply, and as certificate_file what the CA handed back.")
+    way_back = str(planned["way_back"]) if planned and planned["name"] != "request" else ""
+    if summary["way back"] == way_back and way_back not in said:
+        (show if outcome is Outcome.DONE else say)(f"by hand the old pair comes back with: {way_back}")
+
+
+def _plan_of(event: Event) -> Plan:
+    commands = (
+        PlannedCommand(each["step"], Command(**{k: v for k, v in each.items() if k != "step"}))
+        for each in event["commands"]
+    )
+    return Plan(event["name"], tuple(commands), event["sha256"], event["way_back"])
+
+
+class Progress:
+    """What goes on, on standard error: a line a command, begun when it begins, and each check that did not pass."""
+
+    def __init__(self) -> None:
+        self._open = ""
+
+    def __call__(self, event: Event) -> None:
+        """Shows an event that a person waits for."""
+        if event["event"] not in _SHOWN or (event["event"] == "compare" and not event["digests"]):
+            return
+        text = told(event)
+        if event["event"] == "run":
+            text = f"{text}, change {event['change_id']}"
+        if self._open and event["event"] == "result" and text.startswith(self._open):
+            say(text.removeprefix(self._open))
+        else:
+            say(
+                ("\n" if self._open else "") + ("" if event["event"] == "run" else "  ") + text,
+                end=event["event"] != "intent",
+            )
+        self._open = text if event["event"] == "intent" else ""
+        for check in event.get("checks", ()):
+            if check["verdict"] != Verdict.PASS:
+                say(f"    {check['verdict']}: {check['question']} {check['found']}")
