@@ -86,6 +86,15 @@ def main() -> None:
     Begin with `runbook plan -f parameters/lab.yaml`: it changes nothing. A run changes a server only with
     `apply: true`. The last line of its output is `outcome:`, how it ended, and where its record is.
     """
+    for stream in (
+        "stdin",
+        "stdout",
+        "stderr",
+    ):  # closed by who started this: the next file opened would take its place
+        if getattr(sys, stream) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is the one that was closed
+            os.set_inheritable(number, True)  # noqa: FBT003 - the kernels are to have it, too
+            setattr(sys, stream, os.fdopen(number, "r" if stream == "stdin" else "w"))
 
 
 @main.command(epilog=_EXIT_STATUS)
@@ -170,7 +179,10 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
             if as_csv
             else f"{found.served()!r}\n\n{found.judged()!r}\n\n{found.found()!r}"
         )
-        click.echo(redact(text))
+        try:
+            click.echo(redact(text))
+        except OSError as error:
+            raise _unwritable("standard output", error) from None
         for file, content in ((html, found.html), (prometheus, found.prometheus)):
             if file:
                 _write_whole(file, redact(content()))
@@ -270,9 +282,13 @@ def _write_whole(file: Path, text: str) -> None:
         aside.rename(file)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise UnusableParameters(
-            [Fault(str(file), f"cannot be written: {error.strerror}", "a path in a folder that can be written")]
-        ) from None
+        raise _unwritable(str(file), error) from None
+
+
+def _unwritable(name: str, error: OSError) -> UnusableParameters:
+    return UnusableParameters(
+        [Fault(name, f"cannot be written: {error.strerror}", "a path in a folder that can be written")]
+    )
 
 
 def _base() -> Path:
@@ -336,8 +352,10 @@ def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | 
     folder = _base() / "notebooks"
     with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], Progress()) as runner:
         chosen = {**as_shipped(), **values}  # what a person saved in a notebook is no default here
+        record = None
         for _ in kinds:
             result = runner.run(chosen)
+            record = result.record or record  # stopped between the two, the change is where the first has left it
             if result.error:
                 say(result.error)
             if result.outcome is not Outcome.DONE or result.record is None:
@@ -345,7 +363,7 @@ def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | 
             chosen["change_id"] = result.record.name
     if result.record:
         tell_what_now(result.outcome, result.record, result.error)
-    return result.outcome, result.record
+    return result.outcome, record
 
 
 def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Path | None]:

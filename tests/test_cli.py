@@ -232,6 +232,29 @@ def test_several_open_changes(practised: AtTheTerminal) -> None:
         assert f"several changes are open: {ids}" in ended.stderr
 
 
+@pytest.mark.parametrize("where", [">/dev/full", ">&-", "<&- >&- 2>&-"])
+def test_a_result_that_cannot_be_written_is_one_all_the_same(practised: AtTheTerminal, where: str) -> None:
+    """A full disk behind standard output, or none at all: the replacement is done, and the exit status says so."""
+    first = practised.server.served()
+    given = yaml.safe_dump(practised.server.signing)
+    line = f'"$0" replace -f "$1" -y "$2" {where}'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", line, RUNBOOK, practised.parameters, given], cwd=PROJECT, timeout=100, check=False
+    )
+    assert ended.returncode == 0
+    assert practised.server.served() != first
+
+
+def test_an_audit_that_cannot_be_written_says_so(practised: AtTheTerminal) -> None:
+    """It is nothing but what it shows."""
+    ended = subprocess.run(
+        ["/bin/sh", "-c", '"$0" audit -f "$1" >/dev/full', RUNBOOK, practised.parameters],
+        cwd=PROJECT, timeout=100, check=False, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert ended.returncode == Outcome.UNUSABLE.exit_code
+    assert "standard output: cannot be written" in ended.stderr
+
+
 def test_a_rollback(practised: AtTheTerminal) -> None:
     """nginx refuses its configuration after the swap: 5, the old pair is served, the way back is told."""
     first = practised.server.served()
