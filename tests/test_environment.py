@@ -60,6 +60,12 @@ def test_every_locked_file_has_its_hash_and_no_place() -> None:
     assert re.findall(r"https?://\S+|--(?:extra-)?index-url|file:\S+", LOCK) == []
 
 
+def test_a_bundle_fits_every_release_of_its_python() -> None:
+    """No version hangs on Python's third number: what was packed with 3.11.7 is installed with 3.11.2."""
+    exact = [each for each in LOCKED if re.search(r"'[0-9]+\.[0-9]+\.[0-9]+'", str(each.marker).replace('"', "'"))]
+    assert not exact
+
+
 def test_the_installed_distributions_fit_one_another() -> None:
     """pip finds no distribution that lacks another or has a wrong version of it."""
     checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
