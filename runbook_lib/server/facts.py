@@ -64,7 +64,7 @@ def containers() -> Fact[tuple[Container, ...]]:
     def process(text: str) -> tuple[Container, ...]:
         return tuple(_container(each) for each in json.loads(text or "[]"))
 
-    return Fact(Command("which containers there are", script), process)
+    return Fact(Command("which containers there are", script), process, slow=True)
 
 
 def container(container_id: str) -> Fact[Container | None]:
@@ -73,7 +73,7 @@ def container(container_id: str) -> Fact[Container | None]:
     def process(text: str) -> Container | None:
         return next(map(_container, json.loads(text or "[]")), None)
 
-    return Fact(Command("how the container is", f"{DOCKER} inspect {shlex.quote(container_id)}"), process)
+    return Fact(Command("how the container is", f"{DOCKER} inspect {shlex.quote(container_id)}"), process, slow=True)
 
 
 def _container(said: Mapping[str, Any]) -> Container:

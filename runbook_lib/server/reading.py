@@ -5,9 +5,9 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from runbook_lib.models import Command
+from runbook_lib.models import Command, CommandResult
 
 DOCKER = "timeout -k 5 30 docker"  # facts are read without a time limit of their own, and only its daemon can keep us waiting
 T = TypeVar("T")
@@ -15,10 +15,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Fact(Generic[T]):
-    """A read-only command, and what makes a value of its standard output."""
+    """A read-only command, what makes a value of its standard output, and whether it is `slow`, as all that asks docker."""
 
     command: Command
     process: Callable[[str], T]
+    slow: bool = False
 
 
 def in_parts(
@@ -45,3 +46,27 @@ def in_parts(
         return process({name.decode(): part for name, part in zip(found[::2], found[1::2], strict=True)})
 
     return Fact(Command(purpose, script), read)
+
+
+def all_at_once(facts: Sequence[Fact[Any]]) -> tuple[Command, Callable[[CommandResult], list[CommandResult]]]:
+    """One command that reads all facts, the slow ones while the others are read; and what tells their answers apart.
+
+    Standard error is that of all of them.
+    """
+    mark = secrets.token_hex(16)
+    order = sorted(range(len(facts)), key=lambda index: facts[index].slow)
+    each = [f"(\n{facts[index].command.script}\n) </dev/null; printf '\\n{mark} %s\\n' $?\n" for index in order]
+    quick = sum(not fact.slow for fact in facts)
+    script = f"{{\n{''.join(each[quick:])}}} | {{\n{''.join(each[:quick])}cat\n}}" if each[quick:] else "".join(each)
+    limit = sum(fact.command.time_limit_s for fact in facts)
+    divider = re.compile(rf"\n{mark} (\d+)\n")
+
+    def apart(result: CommandResult) -> list[CommandResult]:
+        found = divider.split(result.stdout)
+        said = dict(zip(order, zip(found[::2], found[1::2], strict=False), strict=True))
+        return [
+            CommandResult(fact.command, int(said[index][1]), said[index][0], result.stderr, result.duration_s)
+            for index, fact in enumerate(facts)
+        ]
+
+    return Command("; ".join(fact.command.purpose for fact in facts), script, time_limit_s=limit), apart

@@ -17,7 +17,7 @@ from runbook_lib.errors import Locked, Refused, RunbookError, Unreachable
 from runbook_lib.models import Command, CommandResult
 from runbook_lib.secrets import redact
 
-LARGEST_OUTPUT = 1 << 20
+LARGEST_OUTPUT = 4 << 20
 START_LIMIT_S = 30
 GRACE_S = 10
 END_LIMIT_S = 2

@@ -11,7 +11,7 @@ from runbook_lib.models import ChangeFolder, Command, CommandResult, Facts
 from runbook_lib.parameters import Parameters
 from runbook_lib.server import changes
 from runbook_lib.server import facts as read
-from runbook_lib.server.reading import Fact
+from runbook_lib.server.reading import Fact, all_at_once
 from runbook_lib.server.shell import RootShell
 
 T = TypeVar("T")
@@ -147,8 +147,18 @@ async def _read(
     shell: RootShell, host: str, facts: Sequence[Fact[Any]], tolerant: Sequence[Fact[Any]] = ()
 ) -> list[Any]:
     """Facts in one round trip; those of `tolerant` make something of a command that failed, too."""
-    results = await shell.run_all([fact.command for fact in (*facts, *tolerant)], bounded=False)
-    pairs = list(zip([*facts, *tolerant], results, strict=True))
+    every = [*facts, *tolerant]
+    if not every:
+        return []
+    command, apart = all_at_once(every)
+    (answer,) = await shell.run_all([command], bounded=False)
+    try:
+        pairs = list(zip(every, apart(answer), strict=True))
+    except ValueError:
+        why = answer.stderr.strip() or f"the shell said {answer.stdout.strip()[-200:]!r}"
+        raise Refused(
+            "the server could not be read", server=host, why=why, todo="look at its shell and at sudo"
+        ) from None
     return [_made_of(fact, result, host, tolerant=number >= len(facts)) for number, (fact, result) in enumerate(pairs)]
 
 

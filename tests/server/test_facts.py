@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import pytest
 
 from runbook_lib.errors import Refused
-from runbook_lib.models import ChangeFolder, Container, Facts, Mount
+from runbook_lib.models import ChangeFolder, Command, CommandResult, Container, Facts, Mount
 from runbook_lib.parameters import Parameters, validate
 from runbook_lib.server import facts as read
-from runbook_lib.server.reading import Fact
+from runbook_lib.server.reading import Fact, all_at_once
 from runbook_lib.server.survey import read_change, read_facts
 from tests.embedded import EmbeddedHost
 from tests.realserver.host import RealHost
@@ -465,3 +465,23 @@ async def test_nginx_is_told_from_others_on_its_port(real: RealHost) -> None:
     with socket.create_server(("127.9.9.9", 443)):
         facts = await survey(real)
     assert facts.listening == (f"{real.address}:443",)
+
+
+def test_slow_facts_are_read_beside_the_others(tmp_path: Path) -> None:
+    """What takes long is begun first, each answer and exit status is its own, and they come in the order asked for."""
+    waits = f"for each in $(seq 100); do [ -e {tmp_path}/begun ] && break; sleep 0.1; done; ls {tmp_path}"
+    facts = [
+        Fact(Command("slow", f"touch {tmp_path}/begun; echo slow; exit 3"), str, slow=True),
+        Fact(Command("quick", waits), str),
+        Fact(Command("none", "cat; exit 4"), str),
+        Fact(Command("slow, too", "cat; printf 'no line end'"), str, slow=True),
+    ]
+    command, apart = all_at_once(facts)
+    done = subprocess.run(["/bin/sh", "-c", command.script], capture_output=True, text=True, check=True)
+    found = apart(CommandResult(command, done.returncode, done.stdout, done.stderr, 0))
+    assert [(each.command.purpose, each.status, each.stdout) for each in found] == [
+        ("slow", 3, "slow\n"),
+        ("quick", 0, "begun\n"),
+        ("none", 4, ""),
+        ("slow, too", 0, "no line end"),
+    ]
