@@ -6,10 +6,11 @@
 | `runbook replace`, both notebooks | an Ansible playbook | at most 0.8 |
 
 What is fair: both sides do the same work for an ec-p256 key and a self-signed certificate, on the same server, put back to its
-first state before each replacement. The script's side is an OpenSSH client, which starts, logs in and pays for sudo as ours does.
-The conductor is judged in a Python that has loaded its libraries, as it is when one process goes through many servers; the row
-below shows it as a process of its own, with the half second that Python takes to start, and is not judged. `runbook replace` and
-Ansible are both fresh processes; Ansible's side has pipelining, a kept connection, no gathering of facts, and bytecode.
+first state before each replacement; the script holds the rehearsal, too, and has no guard. The script's side is an OpenSSH client,
+which starts, logs in and pays for sudo as ours does. The conductor is judged in a Python that has loaded its libraries, as it is
+when one process goes through many servers; the row below shows it as a process of its own, with the half second that Python takes
+to start, and is not judged. `runbook replace` and Ansible are both fresh processes; Ansible's side has pipelining, a kept
+connection, no gathering of facts, and bytecode.
 
 The two of a pair run one after the other, in turns the one and the other first; a ratio is taken within each pair, so that what
 else this machine does meanwhile weighs on both. The first pair is not counted. Judged is the median ratio, never a time.

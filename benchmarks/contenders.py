@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import yaml
 from ansible_home import AnsibleHome
 from conductor import replace
 
+from runbook_lib.change.base import REHEARSAL
 from tests.realserver.host import SUDO_PASSWORD, RealHost
 
 HERE = Path(__file__).parent
@@ -58,7 +60,7 @@ class Site:
 
     def shell_script(self) -> None:
         """`replace.sh` as the standard input of one ssh; sudo takes the first line as its password."""
-        script = f"{SUDO_PASSWORD}\n{(HERE / 'replace.sh').read_text()}"
+        script = f"{SUDO_PASSWORD}\nrehearsal={shlex.quote(REHEARSAL)}\n{(HERE / 'replace.sh').read_text()}"
         command = f"sudo -S -p '' sh -s {NAME} {self._host.address}"
         _run("ssh", "-F", "/dev/null", *self._ssh_options(), f"admin@{self._host.address}", command, given=script)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The same replacement as one script, run as root through one connection: the floor that the conductor is measured against.
-# It has no record, no checks of what it finds, and no way back. Arguments: NAME ADDRESS
+# It has no record, no checks of what it finds, and no way back. Arguments: NAME ADDRESS; $rehearsal is the text of rehearse.sh.
 #
 # Steps as the vendor publishes them, with a SAN, and with the wait that `docker restart` leaves to the eye.
 set -eu
@@ -8,6 +8,7 @@ umask 077
 # openssl verifies nothing here and need not read the trust store first; the conductor's shell does the same
 export SSL_CERT_FILE=/dev/null
 name=$1 address=$2
+: "${rehearsal:?}"
 conf=/etc/aos/nginx.conf.d
 work=/var/lib/apstra-runbook/script
 mkdir -p "$work"
@@ -27,6 +28,12 @@ echo "$san" | openssl x509 -req -sha256 -days 365 -in new.csr -signkey new.key -
 key=$(openssl pkey -in new.key -pubout | sha256sum)
 [ "$key" = "$(openssl req -in new.csr -noout -pubkey | sha256sum)" ]
 [ "$key" = "$(openssl x509 -in new.crt -noout -pubkey | sha256sum)" ]
+
+mkdir staged
+cp new.key staged/nginx.key
+cp new.crt staged/nginx.crt
+printf '%s\n' "$rehearsal" >staged/rehearse.sh
+sh staged/rehearse.sh aos_nginx_1 </dev/null 2>/dev/null | grep -q 'BEGIN CERTIFICATE'
 
 # written aside with the owner and the mode of what is live, then renamed over it
 for kind in key crt; do

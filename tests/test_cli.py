@@ -333,12 +333,13 @@ def test_an_audit(operator: AtTheTerminal) -> None:
     assert table.returncode == 0, table.stderr
     assert table.stdout.count("✔ pass") == page.read_text().count("✔ pass") > 10
     assert "Does nginx serve the live certificate?" in page.read_text()
+    assert "4.2.0" in table.stdout
     assert "<script" not in page.read_text()
     assert "default-src &#x27;none&#x27;" in page.read_text() or "default-src 'none'" in page.read_text()
     assert 'apstra_certificate_served{server="' in metrics.read_text()
     assert re.search(r"^apstra_certificate_not_after_seconds\{.*\} \d{10}$", metrics.read_text(), re.MULTILINE)
     rows = json.loads(runbook("audit", "-f", str(operator.parameters), "--json").stdout)["served"]
-    assert {row["seen from"] for row in rows} == {"server", "direct"}
+    assert {row["seen from"] for row in rows} == {"server", "direct", "ssh"}
     read = list(csv.DictReader(io.StringIO(runbook("audit", "-f", str(operator.parameters), "--csv").stdout)))
     assert [row["sha256"] for row in read] == [row["sha256"] for row in rows]
     assert operator.server.snapshot() == before

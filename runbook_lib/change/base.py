@@ -41,7 +41,8 @@ from runbook_lib.steps import install, server
 from runbook_lib.steps.folder import folder_of
 from runbook_lib.tables import Table
 
-GUARD = importlib.resources.files("runbook_lib.server").joinpath("guard.sh").read_text()
+SCRIPTS = importlib.resources.files("runbook_lib.server")
+GUARD, REHEARSAL = (SCRIPTS.joinpath(name).read_text() for name in ("guard.sh", "rehearse.sh"))
 BROKEN = "the way back does not serve: it brings back the pair as it was found, which does not serve now"
 VERSION = importlib.metadata.version("apstra-certificate-runbooks")
 

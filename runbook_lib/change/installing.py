@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from runbook_lib import tables
-from runbook_lib.change.base import GUARD, stands_on
+from runbook_lib.change.base import GUARD, REHEARSAL, stands_on
 from runbook_lib.change.staging import Staging, made_for
 from runbook_lib.errors import CommandFailed, Refused, RunbookError
 from runbook_lib.models import Check, Command, CommandResult, Facts, Outcome, PlannedCommand
@@ -18,7 +18,7 @@ from runbook_lib.server.facts import connect_address
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import look_again
 from runbook_lib.state import same_files
-from runbook_lib.steps import compare, confirm, install, server
+from runbook_lib.steps import compare, confirm, install, rehearse, server
 from runbook_lib.tables import Table
 
 API_PATIENCE_S = 15
@@ -40,11 +40,14 @@ class Installing(Staging):
         """Stage where needed, then guard, swap, test, activate, look; the confirm comes last."""
         expected = self.expected()
         steps = {
-            "compare": self.staging(),
+            "compare": (*self.staging(), *self._rehearsal()),
             "install": (*self._guard_files(expected), *install.plan(expected, self.parameters, self.change_id)),
             "confirm": confirm.plan(self.parameters, self.change_id),
         }
         return tuple(PlannedCommand(name, command) for name, commands in steps.items() for command in commands)
+
+    def _rehearsal(self) -> tuple[Command, ...]:
+        return rehearse.plan(self.facts, self.parameters, self.change_id, REHEARSAL)
 
     def _guard_files(self, facts: Facts) -> tuple[Command, ...]:
         listening = facts.listening if self.facts.serves(facts.live) else self._own_sockets(facts.listening)
@@ -76,8 +79,13 @@ class Installing(Staging):
                     self.judge("compare", (*self._made_for(facts), *self._comparison(facts)))
                 await self.apply("compare", staging)
                 facts = self.facts
-            checks = (*self._made_for(facts), *self._comparison(facts))
+            checks: tuple[Check, ...] = (*self._made_for(facts), *self._comparison(facts))
             self.judge("compare", checks)
+            if self.applies:
+                (rehearsed,) = await self.apply("compare", self._rehearsal())
+                shown = rehearse.checks(self.own, rehearsed.stdout, rehearsed.stderr)
+                self.judge("rehearse", shown)
+                checks = (*checks, *shown)
             rows = compare.digests(facts, self.change_id)
             self.record.journal.write("compare", digests=[[each.file, each.server, each.here] for each in rows])
             return tables.compare_table(rows, checks)

@@ -2,11 +2,12 @@
 
 import argparse
 import asyncio
+import dataclasses
 import datetime as dt
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -15,6 +16,9 @@ from runbook_lib.lab.nginx import Nginx
 from runbook_lib.lab.nginxconf import MAIN_FILE, EmergencyError
 
 NOT_IMITATED = 125
+IN_ITS_PLACE = (
+    1000  # no exit status: the shim runs the shell of `docker exec -i NAME sh -c` itself, with its own streams
+)
 _FIELD = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 
 
@@ -105,9 +109,11 @@ class Docker:
         return Reply(stdout=stdout)
 
     def _exec(self, arguments: Sequence[str]) -> Reply:
-        if not arguments or arguments[0].startswith("-"):
+        kept_open = arguments[:1] == ["-i"]
+        name, *command = arguments[kept_open:] or [""]
+        if not name or name.startswith("-") or kept_open != (command[:2] == ["sh", "-c"]):
             raise _not_imitated(" ".join(["docker exec", *arguments]))
-        container = self._find(arguments[0], "Error: No such container: {}")
+        container = self._find(name, "Error: No such container: {}")
         if container.status == "restarting":
             raise DockerError(
                 1,
@@ -115,14 +121,10 @@ class Docker:
             )
         if container.status != "running":
             raise DockerError(1, f"Error response from daemon: Container {container.container_id} is not running")
-        match arguments[1:]:
-            case ["nginx", "-t"] if container.nginx:
-                return _nginx_test(container.nginx)
-            case ["nginx", "-s", "reload"] if container.nginx:
-                return _nginx_reload(container.nginx)
-            case ["cat", path] if container.nginx:
-                return _cat(container.nginx, path)
-        raise _not_imitated(" ".join(["docker exec", *arguments]))
+        reply = _in_container(container.nginx, command) if container.nginx else None
+        if reply is None:
+            raise _not_imitated(" ".join(["docker exec", *arguments]))
+        return reply
 
     async def _restart(self, arguments: Sequence[str]) -> Reply:
         parser = _Arguments("docker restart", add_help=False, allow_abbrev=False)
@@ -280,6 +282,27 @@ def _log_prefix() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y/%m/%d %H:%M:%S} [{{}}] {os.getpid()}#{os.getpid()}: "
 
 
+def _in_container(nginx: Nginx, command: Sequence[str]) -> Reply | None:  # noqa: PLR0911 - one line a command
+    """What a program in nginx's container answers; None for one that is not imitated."""
+    match command:
+        case ["sh", "-c", *_]:
+            return Reply(IN_ITS_PLACE)
+        case ["nginx", "-t"]:
+            return _nginx_test(nginx)
+        case ["nginx", "-T"]:
+            shown = f"# configuration file {MAIN_FILE}:\nuser www-data;\n"
+            return dataclasses.replace(_nginx_test(nginx), stdout=shown)
+        case ["nginx", "-s", "reload"]:
+            return _nginx_does(nginx.reload, "signal process started")
+        case ["nginx", "-c", file]:
+            return _nginx_does(lambda: nginx.start_aside(file))
+        case ["nginx", "-c", file, "-s", "stop"]:
+            return _nginx_does(lambda: nginx.stop_aside(file), "signal process started")
+        case ["cat", path]:
+            return _cat(nginx, path)
+    return None
+
+
 def _nginx_test(nginx: Nginx) -> Reply:
     try:
         nginx.test()
@@ -292,12 +315,12 @@ def _nginx_test(nginx: Nginx) -> Reply:
     )
 
 
-def _nginx_reload(nginx: Nginx) -> Reply:
+def _nginx_does(act: Callable[[], None], notice: str = "") -> Reply:
     try:
-        nginx.reload()
+        act()
     except EmergencyError as error:
         return Reply(1, stderr=f"{_log_prefix().format('emerg')}{error}\n")
-    return Reply(stderr=f"{_log_prefix().format('notice')}signal process started\n")
+    return Reply(stderr=f"{_log_prefix().format('notice')}{notice}\n" if notice else "")
 
 
 def _cat(nginx: Nginx, path: str) -> Reply:

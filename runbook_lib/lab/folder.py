@@ -107,7 +107,7 @@ def furnish(root: Path, *, name: str, https_port: int, password: str) -> None:
         https_port: Where nginx listens.
         password: Of `admin`, for SSH and sudo; empty is a random one.
     """
-    for folder in ("bin", "tickets", "root", "home/admin", "etc/aos/nginx.conf.d", "var/lib"):
+    for folder in ("bin/inside", "tickets", "root", "home/admin", "etc/aos/nginx.conf.d", "var/lib"):
         (root / folder).mkdir(mode=0o755, parents=True, exist_ok=True)
     for ticket in (root / "tickets").iterdir():
         ticket.unlink()
@@ -152,7 +152,9 @@ def _shims(folder: Path) -> None:
         shutil.copyfile(_SHIMS / shim, folder / shim)
     python, script = shlex.quote(sys.executable), shlex.quote(str(_SHIMS / "docker.py"))
     (folder / "docker").write_text(f'#!/bin/sh\nexec {python} -I -S {script} "${{0%/*/*}}" "$@"\n')
-    for shim in ("sudo", "systemctl", "docker"):
+    docker = shlex.quote(str(folder / "docker"))
+    (folder / "inside/nginx").write_text(f'#!/bin/sh\nexec {docker} exec "$CONTAINER" nginx "$@"\n')
+    for shim in ("sudo", "systemctl", "docker", "inside/nginx"):
         (folder / shim).chmod(0o755)
 
 

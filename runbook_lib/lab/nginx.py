@@ -5,6 +5,7 @@ TLS runs in blocking threads, because asyncio's TLS does not send the alerts of 
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 import threading
@@ -55,6 +56,7 @@ class Nginx:
         self._listener: socket.socket | None = None
         self._context: ssl.SSLContext | None = None
         self._connections: set[socket.socket] = set()
+        self._aside: dict[str, socket.socket] = {}
 
     def test(self) -> None:
         """`nginx -t`.
@@ -74,7 +76,7 @@ class Nginx:
         configuration, self._context = self._load()
         if configuration.listen and self._context and self._listens:
             self._listener = _listen(*configuration.listen)
-            threading.Thread(target=self._accept, args=(self._listener,), name="practice nginx", daemon=True).start()
+            self._accept(self._listener, lambda: self._context)
 
     def reload(self) -> None:
         """Load the pair for connections to come.
@@ -85,13 +87,32 @@ class Nginx:
         _, self._context = self._load()
         self._drop_connections()
 
+    def start_aside(self, file: str) -> None:
+        """`nginx -c FILE`: another nginx, for one server with one pair on a Unix socket, its folders those of the machine.
+
+        Raises:
+            EmergencyError: It does not start.
+        """
+        place, certificate, key = (
+            found[1] if (found := re.search(rf"\b{name}([^\s;]+)", Path(file).read_text())) else ""
+            for name in ("listen unix:", "ssl_certificate ", "ssl_certificate_key ")
+        )
+        context = _server_context(certificate, key, Path)
+        listener = self._aside[file] = socket.socket(socket.AF_UNIX)
+        listener.bind(place)
+        listener.listen()
+        self._accept(listener, lambda: context)
+
+    def stop_aside(self, file: str) -> None:
+        """`nginx -c FILE -s stop`."""
+        _close(self._aside.pop(file))
+
     def stop(self) -> None:
         """Refuse connections from now on and drop the open ones."""
-        if self._listener:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
+        for listener in (*self._aside.values(), *([self._listener] if self._listener else [])):
+            _close(listener)
+        self._aside.clear()
+        self._listener = None
         self._drop_connections()
 
     def path(self, inside: str) -> Path:
@@ -115,42 +136,24 @@ class Nginx:
         names = self._mounted if self._file_mounts else [file.name for file in self._conf_dir.glob("[!.]*.conf")]
         included = [f"{CONTAINER_DIR}/{name}" for name in names if name.endswith(".conf")]
         configuration = read_configuration({inside: self.path(inside) for inside in included})
-        contexts = [self._server_context(*pair) for pair in configuration.pairs]
+        contexts = [_server_context(*pair, self.path) for pair in configuration.pairs]
         return configuration, contexts[0] if contexts else None
 
-    def _server_context(self, certificate: str, key: str) -> ssl.SSLContext:
-        self._expect_readable(certificate, "certificate")
-        _expect_certificates(certificate, self.path(certificate).read_bytes())
-        self._expect_readable(key, "certificate key")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(self.path(certificate), self.path(key), password=lambda: b"")
-        except ssl.SSLError as error:
-            text = _emergency(error, certificate, key, self.path(key).read_bytes())
-            if text:
-                raise EmergencyError(text) from None
-        return context
+    def _accept(self, listener: socket.socket, context: Callable[[], ssl.SSLContext | None]) -> None:
+        """Serves whoever connects, in threads, until the listener is closed."""
 
-    def _expect_readable(self, inside: str, what: str) -> None:
-        try:
-            self.path(inside).read_bytes()
-        except FileNotFoundError:
-            raise EmergencyError(f'cannot load {what} "{inside}": {_NO_FILE.format(path=inside)}') from None
-        except OSError:
-            raise EmergencyError(f'cannot load {what} "{inside}": {_NO_ACCESS.format(path=inside)}') from None
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                if now := context():
+                    threading.Thread(
+                        target=self._serve, args=(connection, now), name="practice nginx", daemon=True
+                    ).start()
 
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            context = self._context
-            if context:
-                threading.Thread(
-                    target=self._serve, args=(connection, context), name="practice nginx", daemon=True
-                ).start()
+        threading.Thread(target=accept, name="practice nginx", daemon=True).start()
 
     def _serve(self, raw: socket.socket, context: ssl.SSLContext) -> None:
         raw.settimeout(_TIMEOUT_S)
@@ -174,6 +177,37 @@ class Nginx:
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def _close(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def _server_context(certificate: str, key: str, path: Callable[[str], Path]) -> ssl.SSLContext:
+    """What nginx makes of a pair; `path` gives the file on the server behind a path inside the container."""
+    _expect_readable(path, certificate, "certificate")
+    _expect_certificates(certificate, path(certificate).read_bytes())
+    _expect_readable(path, key, "certificate key")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(path(certificate), path(key), password=lambda: b"")
+    except ssl.SSLError as error:
+        text = _emergency(error, certificate, key, path(key).read_bytes())
+        if text:
+            raise EmergencyError(text) from None
+    return context
+
+
+def _expect_readable(path: Callable[[str], Path], inside: str, what: str) -> None:
+    try:
+        path(inside).read_bytes()
+    except FileNotFoundError:
+        raise EmergencyError(f'cannot load {what} "{inside}": {_NO_FILE.format(path=inside)}') from None
+    except OSError:
+        raise EmergencyError(f'cannot load {what} "{inside}": {_NO_ACCESS.format(path=inside)}') from None
 
 
 def _expect_certificates(inside: str, content: bytes) -> None:

@@ -86,6 +86,21 @@ async def test_an_answer_that_is_none_is_refused(operator: Operator, monkeypatch
     assert "it answered what that command never says: 'inspect ps --all" in run.said
 
 
+async def test_a_pair_that_nginx_cannot_serve_is_refused(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the rehearsal finds ends the run before the live pair is touched, with nginx's own word."""
+    said = 'nginx: [emerg] SSL_CTX_use_PrivateKey("/tmp/x/nginx.key") failed'
+    monkeypatch.setattr("runbook_lib.change.installing.REHEARSAL", f"echo '{said}' >&2\n")
+    request = await operator.run("request", **operator.server.signing)
+    with untouched(operator):
+        run = await operator.run("install", **operator.server.signing)
+        assert isinstance(run.error, ChecksFailed), request.said
+        assert run.outcome is Outcome.REFUSED
+        assert said in run.said
+        assert not (operator.of(run.change_id) / "armed").exists()
+    monkeypatch.undo()
+    assert (await operator.run("install", **operator.server.signing)).outcome is Outcome.DONE
+
+
 def test_a_file_that_never_ends_is_refused(operator: Operator) -> None:
     """A pipe or a device where a file is to be read: named, all at once, and nobody waits for it."""
     pipe = operator.folder / "pipe"

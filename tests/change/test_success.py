@@ -10,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from runbook_lib.audit import audit
-from runbook_lib.models import Outcome, State
+from runbook_lib.models import Outcome, State, Verdict
 from runbook_lib.pki.certificates import read_certificates
 from runbook_lib.session import NOTEBOOKS, prepare
+from runbook_lib.tables import MARKS
 from tests.change.operator import (
     ISSUING,
     NAME,
@@ -63,6 +64,8 @@ async def test_a_signer_that_answers_at_once(operator: Operator, signer: str, ke
     assert_replaced(operator, before, first, install)
     leaf = read_certificates(operator.server.served().encode())[0]
     assert (leaf.common_name, leaf.key, leaf.self_signed) == (NAME, key_type, signer == "self-signed")
+    rehearsed = [row for row in install.tables["compare"].rows if "in a rehearsal?" in row[1]]
+    assert [row[0] for row in rehearsed] == [MARKS[Verdict.PASS]]
 
 
 async def test_a_person_hands_the_csr_to_a_ca(operator: Operator) -> None:
