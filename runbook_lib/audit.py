@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbook_lib import tables
-from runbook_lib.change.views import Views
 from runbook_lib.models import Certificate, Check, Facts, Outcome, Served, Verdict, judged
 from runbook_lib.pki.certificates import read_certificates
 from runbook_lib.record.archive import list_records
 from runbook_lib.record.journal import read
 from runbook_lib.server.survey import read_facts
+from runbook_lib.server.views import Views
 from runbook_lib.session import Prepared, open_session
 from runbook_lib.steps import server
 from runbook_lib.tables import Table

@@ -1,6 +1,7 @@
 """The command line: `runbook …`. It reads the parameters, runs the notebooks headless and ends with the outcome's exit code."""
 
 import asyncio
+import io
 import os
 import sys
 import traceback
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from runbook_lib.errors import RunbookError, UnusableParameters
+from runbook_lib.files import write_whole
 from runbook_lib.models import Fault, Outcome
-from runbook_lib.parameters import as_shipped, project_folder, read_yaml, validate
+from runbook_lib.parameters import as_shipped, project_folder, read_yaml
 from runbook_lib.secrets import redact
 from runbook_lib.tables import summary_table
 from runbook_lib.terminal import Progress, say, show, tell_what_now
@@ -95,6 +97,9 @@ def main() -> None:
             number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is the one that was closed
             os.set_inheritable(number, True)  # noqa: FBT003 - the kernels are to have it, too
             setattr(sys, stream, os.fdopen(number, "r" if stream == "stdin" else "w"))
+    for written in (sys.stdout, sys.stderr):
+        if isinstance(written, io.TextIOWrapper):  # a terminal that has no ✔ shows another sign, and ends no run
+            written.reconfigure(errors="backslashreplace")
 
 
 @main.command(epilog=_EXIT_STATUS)
@@ -165,13 +170,16 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
     from runbook_lib.session import prepare  # noqa: PLC0415
 
     def reading() -> tuple[Outcome, None]:
-        prepared = prepare("audit", _usable("audit", given), _base(), _ask())
+        values = _usable("audit", given)
         try:
-            found = asyncio.run(read(prepared))
+            found = asyncio.run(read(prepare("audit", values, _base(), _ask())))
         except RunbookError:
             if prometheus:
-                _write_whole(prometheus, unreached(prepared.parameters.host))
+                _write(prometheus, unreached(str(values["host"])))
             raise
+        for file, content in ((prometheus, found.prometheus), (html, found.html)):
+            if file:
+                _write(file, redact(content()))
         text = (
             found.json()
             if as_json
@@ -183,9 +191,6 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
             click.echo(redact(text))
         except OSError as error:
             raise _unwritable("standard output", error) from None
-        for file, content in ((html, found.html), (prometheus, found.prometheus)):
-            if file:
-                _write_whole(file, redact(content()))
         return Outcome.DONE, None
 
     outcome, _ = _heard(reading)
@@ -254,12 +259,11 @@ def trust(host: str | None, **given: Any) -> None:  # noqa: ANN401
     """
     from runbook_lib.server.pinning import pin, show_key  # noqa: PLC0415
 
-    values = _values(given["files"], given["inline"], given["pairs"]) | ({"host": host} if host else {})
-    values = {name: value for name, value in values.items() if name not in _NOT_FOR_TRUST}
-
     def pinning() -> tuple[Outcome, None]:
         from runbook_lib.session import prepare  # noqa: PLC0415
 
+        values = _values(given["files"], given["inline"], given["pairs"]) | ({"host": host} if host else {})
+        values = {name: value for name, value in values.items() if name not in _NOT_FOR_TRUST}
         prepared = prepare("audit", values, _base(), _ask())
         key = asyncio.run(show_key(prepared.login))
         click.echo(key.text)
@@ -274,14 +278,11 @@ def trust(host: str | None, **given: Any) -> None:  # noqa: ANN401
     sys.exit(outcome.exit_code)
 
 
-def _write_whole(file: Path, text: str) -> None:
-    """The whole file or the one before it: others read it at any time."""
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
+def _write(file: Path, text: str) -> None:
+    """A file for others to read at any time."""
     try:
-        aside.write_text(text, encoding="utf-8")
-        aside.rename(file)
+        write_whole(file, text.encode(), mode=0o644)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise _unwritable(str(file), error) from None
 
 
@@ -301,15 +302,10 @@ def _ask() -> Callable[[str], str] | None:
 
 def _usable(kind: "Kind", given: Mapping[str, Any]) -> dict[str, object]:
     """The values, judged here first, so that bad ones reach no notebook."""
-    from runbook_lib.signers import option_faults  # noqa: PLC0415 - cryptography is not needed to say --help
+    from runbook_lib.session import usable  # noqa: PLC0415 - cryptography is not needed to say --help
 
     values = _values(given["files"], given["inline"], given["pairs"])
-    _, faults = validate(values, asks_for_certificate=kind == "request")
-    options, signer = values.get("signer_options", {}), values.get("signer", "manual")
-    if isinstance(options, Mapping) and isinstance(signer, str):
-        faults += option_faults(signer, options)
-    if faults:
-        raise UnusableParameters(faults)
+    usable(kind, values)
     return values
 
 
@@ -338,7 +334,7 @@ async def _planned(change: "Change") -> tuple[Outcome, Path]:
         show(f"{await change.check()!r}\n")
         show(f"{await change.plan()!r}\n")
         change.summary()
-        show(f"plan sha256:{change.make_plan().sha256}")
+        show(f"plan sha256:{change.planned.sha256}")
         return change.outcome or Outcome.PLANNED, change.record.folder
     finally:
         await change.close()
@@ -373,8 +369,8 @@ def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Pa
     except RunbookError as error:
         say(str(error))
         return error.outcome, None
-    except click.Abort:
-        say("stopped at a question; nothing was changed")
+    except (click.Abort, KeyboardInterrupt):  # a run that changes something hears a stop in its kernel
+        say("stopped; nothing was changed")
         return Outcome.REFUSED, None
     except Exception:  # noqa: BLE001 - whatever it is, the last line says how it ended
         say(f"{traceback.format_exc()}This is a defect of the runbooks: please report it.")

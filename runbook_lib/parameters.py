@@ -16,7 +16,6 @@ from pydantic_core import PydanticCustomError
 from runbook_lib.errors import UnusableParameters
 from runbook_lib.models import CHANGE_ID, CertificateRequest, Fault, SubjectName
 from runbook_lib.secrets import HOW_TO_WRITE, REFERENCE
-from runbook_lib.text import unseen
 
 PRACTICE = "/tmp/apstra-practice"  # noqa: S108 - the practice server's place, the one exception by name
 LONGEST_DNS_NAME = 253  # RFC 1035, section 2.3.4, without the root's dot
@@ -40,10 +39,10 @@ def _wrong(wrong: str, write: str) -> PydanticCustomError:
 
 
 def _plain(text: str) -> str:
-    if bad := unseen(text):
-        raise _wrong(f"holds the invisible character U+{ord(bad):04X}", "the same text without it, on one line")
     if text != text.strip():
         raise _wrong("starts or ends with a blank", "the same text without the blank")
+    if bad := next((each for each in text if not each.isprintable()), ""):
+        raise _wrong(f"holds the invisible character U+{ord(bad):04X}", "the same text without it, on one line")
     return text
 
 
@@ -379,7 +378,19 @@ def _subject(parameters: Parameters) -> tuple[Fault, ...]:
             for each in parameters.addresses
             if not is_dns_name(each) and not is_ip_address(each)
         ]
-    return tuple(faults)
+    return tuple(faults) or _template(parameters)
+
+
+def _template(parameters: Parameters) -> tuple[Fault, ...]:
+    """What OpenSSL's template cannot hold, as it says itself."""
+    from runbook_lib.pki.csr import template  # noqa: PLC0415 - cryptography is not needed to say --help
+
+    try:
+        template(parameters.request())
+    except ValueError as error:
+        name, _, wrong = str(error).partition(" ")
+        return (Fault(name, wrong, "a shorter text, or one without what is named"),)
+    return ()
 
 
 def as_shipped() -> dict[str, Any]:

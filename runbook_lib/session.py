@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from runbook_lib.errors import UnusableParameters
+from runbook_lib.files import read_regular
 from runbook_lib.models import Certificate, Fault
 from runbook_lib.parameters import Parameters, validate
 from runbook_lib.pki.certificates import read_certificates
@@ -66,16 +67,7 @@ def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[
     Raises:
         UnusableParameters: With every fault; nothing was contacted.
     """
-    parameters, faults = validate(values, asks_for_certificate=kind == "request")
-    options = values.get("signer_options", {})
-    name = values.get("signer", "manual")
-    if isinstance(options, Mapping) and isinstance(name, str):
-        faults += option_faults(name, options)
-    if kind in {"install", "restore"} and values.get("change_id") == "new":
-        wrong = f"is `new`, and {kind} makes nothing new: it goes on from a change that there is"
-        faults += (Fault("change_id", wrong, "the id of that change, or nothing"),)
-    if parameters is None or faults:
-        raise UnusableParameters(faults)
+    parameters = usable(kind, values)
     gathered = _Gathered(parameters, base, ask)
     prepared = Prepared(
         kind=kind,
@@ -90,6 +82,24 @@ def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[
     if gathered.faults:
         raise UnusableParameters(gathered.faults)
     return prepared
+
+
+def usable(kind: Kind, values: Mapping[str, object]) -> Parameters:
+    """The parameters of a run, judged by themselves: no file is read for them and no secret resolved.
+
+    Raises:
+        UnusableParameters: With every fault.
+    """
+    parameters, faults = validate(values, asks_for_certificate=kind == "request")
+    options, name = values.get("signer_options", {}), values.get("signer", "manual")
+    if isinstance(options, Mapping) and isinstance(name, str):
+        faults += option_faults(name, options)
+    if kind in {"install", "restore"} and values.get("change_id") == "new":
+        wrong = f"is `new`, and {kind} makes nothing new: it goes on from a change that there is"
+        faults += (Fault("change_id", wrong, "the id of that change, or nothing"),)
+    if parameters is None or faults:
+        raise UnusableParameters(faults)
+    return parameters
 
 
 class _Gathered:
@@ -133,8 +143,12 @@ class _Gathered:
     def _regular(self, name: str) -> Path | None:
         """The file that a parameter names, there or not; None for what could keep us waiting or has no end."""
         path = self.path(getattr(self.parameters, name))
-        if path.exists() and not path.is_file():
-            self.faults.append(Fault(name, "is no regular file", "the path of one"))
+        try:
+            if path.exists() and not path.is_file():
+                self.faults.append(Fault(name, "is no regular file", "the path of one"))
+                return None
+        except OSError as error:  # no way there, or a name that no file can have
+            self.faults.append(Fault(name, f"cannot be looked at: {error.strerror}", "the path of a file"))
             return None
         return path
 
@@ -155,14 +169,11 @@ class _Gathered:
             return make_signer("manual", {}, None, value_of, self.base)
 
     def certificates(self, name: str, file: str, *, absent_is_fine: bool = False) -> tuple[Certificate, ...]:
-        if not file or (absent_is_fine and not self.path(file).exists()):
-            return ()
-        path = self._regular(name)
-        if path is None:
+        path = self._regular(name) if file else None
+        if path is None or (absent_is_fine and not path.exists()):
             return ()
         try:
-            with path.open("rb") as opened:
-                return read_certificates(opened.read(LARGEST_CERTIFICATE_FILE + 1))
+            return read_certificates(read_regular(path, LARGEST_CERTIFICATE_FILE + 1))
         except OSError as error:
             self.faults.append(Fault(name, f"cannot be read: {error.strerror}", "the path of an existing file"))
         except ValueError as error:

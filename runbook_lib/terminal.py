@@ -43,12 +43,11 @@ def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
     if outcome is Outcome.PLANNED:
         show("nothing was changed: add `-p apply True` to do it")
     if outcome is Outcome.WAITING:
-        csr = next(
-            record / "files" / each["name"]
-            for each in reversed(events)
-            if each["event"] == "file" and each["name"].endswith(".csr")
-        )
-        show(f"{csr.read_text()}\nThe CA is to sign this CSR, {csr}.")
+        names = [each["name"] for each in events if each["event"] == "file" and each["name"].endswith(".csr")]
+        csr = record / "files" / (names[-1] if names else "nginx.csr")
+        with contextlib.suppress(OSError):
+            show(csr.read_text())
+        show(f"The CA is to sign this CSR, {csr}.")
         show("Then: runbook install with the same parameters, apply, and as certificate_file what the CA handed back.")
     way_back = str(planned["way_back"]) if planned and planned["name"] != "request" else ""
     if summary["way back"] == way_back and way_back not in said:

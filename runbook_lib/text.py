@@ -8,11 +8,8 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 
 
-def unseen(text: str) -> str:
-    """The first control, bidi, private-use or unassigned character, or nothing."""
-    return next((each for each in text if unicodedata.category(each) in _UNSEEN), "")
-
-
 def plain(text: object) -> str:
     """Text without control, ANSI, bidi and unassigned characters; line ends and tabs stay."""
-    return "".join(each for each in _ANSI.sub("", str(text)) if each in _KEPT_CONTROLS or not unseen(each))
+    return "".join(
+        each for each in _ANSI.sub("", str(text)) if each in _KEPT_CONTROLS or unicodedata.category(each) not in _UNSEEN
+    )

@@ -245,6 +245,52 @@ def test_a_result_that_cannot_be_written_is_one_all_the_same(practised: AtTheTer
     assert practised.server.served() != first
 
 
+def test_a_terminal_without_our_signs_ends_no_run(practised: AtTheTerminal) -> None:
+    """Latin-1 has no check mark: another sign stands for it, and the outcome is what it is."""
+    ended = subprocess.run(
+        [RUNBOOK, "plan", "-f", practised.parameters], cwd=PROJECT, timeout=100, check=False, capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert rb"\u2714 pass" in ended.stdout
+
+
+def test_a_plan_that_is_stopped_says_so(practised: AtTheTerminal) -> None:
+    """Ctrl-C while it reads: 3 and the last line, without a stack trace."""
+    with subprocess.Popen(
+        [RUNBOOK, "plan", "-f", practised.parameters],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert isinstance(practised.server, EmbeddedHost)
+        connections = practised.server.practice.connections
+        wait_until(lambda: bool(connections))
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=60)
+    assert running.returncode == Outcome.REFUSED.exit_code, stderr
+    assert stdout.splitlines()[-1] == "outcome: refused -"
+    assert "Traceback" not in stderr
+
+
+def test_trust_without_its_parameters_says_what_is_missing(tmp_path: Path) -> None:
+    """A file that is not there is a fault like any other."""
+    ended = runbook("trust", "-f", str(tmp_path / "none.yaml"))
+    assert ended.returncode == Outcome.UNUSABLE.exit_code
+    assert "none.yaml: cannot be read" in ended.stderr
+
+
+def test_metrics_of_an_audit_that_could_not_be_made(practised: AtTheTerminal) -> None:
+    """Whatever kept it from the server, none of an earlier audit are taken for today's."""
+    metrics = practised.folder / "apstra.prom"
+    metrics.write_text("apstra_audit_success 1\n")
+    given = ("-p", "sudo_password", f"file:{practised.folder}/none", "--prometheus", str(metrics))
+    ended = runbook("audit", "-f", str(practised.parameters), *given)
+    assert ended.returncode == Outcome.UNUSABLE.exit_code
+    assert re.search(r"^apstra_audit_success\{.*\} 0$", metrics.read_text(), re.MULTILINE)
+
+
 def test_an_audit_that_cannot_be_written_says_so(practised: AtTheTerminal) -> None:
     """It is nothing but what it shows."""
     ended = subprocess.run(

@@ -49,15 +49,19 @@ async def open_change(prepared: Prepared, open_record: Callable[[str], Record]) 
         goes_on = "" if prepared.kind == "restore" else choice.change_id
         change_id = goes_on or (choice.last if prepared.kind == "install" else "") or new_change_id()
         record = open_record(change_id)
+        _begin(record, prepared, change_id, facts.change(change_id).journal_head)
     except BaseException as error:
         if session is not None:
             await session.close()
+        if isinstance(error, OSError):
+            raise JournalUnusable(
+                "no record can be kept", why=str(error), todo="make room, or name another records_dir"
+            ) from None
         if not isinstance(error, RunbookError):
             raise
         ended = connection_lost(error, "read") if isinstance(error, ShellLost) else error
         _ended_early(open_record, prepared, "" if isinstance(error, JournalUnusable) else named, ended)
         raise ended from None
-    _begin(record, prepared, change_id, facts.change(change_id).journal_head)
     if choice.supersedes:
         would = "supersedes" if prepared.parameters.apply else "would supersede"
         record.journal.write("note", text=f"{would} {', '.join(choice.supersedes)}")

@@ -91,18 +91,19 @@ class Applier:
         )  # fmt: skip
         return result
 
-    async def roll_back(self, folder: str, why: str, way_back: str) -> RunbookError | None:
+    async def roll_back(self, folder: str, why: str, way_back: str, *, verb: str = "roll-back") -> RunbookError | None:
         """Lets the guard put the old pair back and says how that ended.
 
         Args:
             folder: The change's folder on the server.
             why: What went wrong, for the guard's log.
             way_back: The one line by which a person restores by hand.
+            verb: `stand-in` where this run stands in for a timer that is gone.
 
         Returns:
             The error to raise: RolledBack, or Unsettled where a person must look; None when it was confirmed before.
         """
-        script = f"sh {folder}/guard.sh roll-back {shlex.quote(why.splitlines()[0][:200])}"
+        script = f"sh {folder}/guard.sh {verb} {shlex.quote(why.splitlines()[0][:200])}"
         command = Command("roll back: the old pair comes back", script, time_limit_s=ROLL_BACK_LIMIT_S)
         lost = ""
         try:

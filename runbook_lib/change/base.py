@@ -15,7 +15,6 @@ import rfc8785
 
 from runbook_lib import tables
 from runbook_lib.change.apply import Applier, ticking
-from runbook_lib.change.views import Views
 from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError, Unreachable, Unsettled
 from runbook_lib.models import (
     ChangeFolder,
@@ -30,11 +29,13 @@ from runbook_lib.models import (
     State,
     Verdict,
 )  # fmt: skip
+from runbook_lib.parameters import inside_window
 from runbook_lib.record.archive import Record
 from runbook_lib.record.journal import last_run, outcome_of, read
 from runbook_lib.record.summary import fields
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
+from runbook_lib.server.views import Views
 from runbook_lib.session import Prepared, Session
 from runbook_lib.state import Choice, state_of
 from runbook_lib.steps import install, server
@@ -62,6 +63,7 @@ class Change(ABC):
     """
 
     approvable = False
+    _armed = False
     order: ClassVar[tuple[str, ...]]
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that a run stands on
@@ -78,7 +80,7 @@ class Change(ABC):
         self.views = Views(self.parameters, session.connection)
         self.planned = Plan(prepared.kind, (), "", self.way_back)
         self._passed: set[str] = set()
-        self._closed = False
+        self._closed = self._stood_in = False
 
     @property
     def own(self) -> ChangeFolder:
@@ -107,7 +109,8 @@ class Change(ABC):
             seen, version = await asyncio.gather(self.views.look(listening), self.views.api_version(listening))
             on_server = (each for each in self.facts.served if each.vantage == "server")
             self.facts = self.before = replace(self.facts, served=(*on_server, *seen), apstra_version=version)
-            self.note_certificate("before", self.facts.live)
+            if not self._stood_in:
+                self.note_certificate("before", self.facts.live)
             self.record.journal.write("facts", **_shown(self.facts), state=self.state)
             self._note_orphans()
             self.note_guard()
@@ -128,16 +131,19 @@ class Change(ABC):
             for each in self.facts.changes
             if not each.watched and (state_of(each, self.facts.live) is State.UNCONFIRMED or each.half_way_back)
         ]
-        if not left or not self.parameters.apply:
+        if not left or not self.parameters.apply or not inside_window(self.parameters, self.facts.now):
             return
+        self.note_certificate("before", self.facts.live)
         for change_id in left:
             back = self._way_back(change_id)
             error = await self.applier.roll_back(
-                folder_of(self.parameters, change_id), "not confirmed, and its guard is gone", back
+                folder_of(self.parameters, change_id), "not confirmed, and its guard is gone", back, verb="stand-in"
             )
             if isinstance(error, Unsettled):
                 raise error
+        self._stood_in = True
         await self.survey()
+        self.note_certificate("after", self.facts.live)
 
     def _way_back(self, change_id: str) -> str:
         return install.way_back(self.parameters, change_id, self.prepared.login.ssh_options)
@@ -266,8 +272,9 @@ class Change(ABC):
         self.facts = self.facts.with_change(own)
 
     async def survey(self) -> None:
-        """Reads the whole server again."""
-        self.facts = await read_facts(self.session.shell, self.parameters, self.facts.host_key, [self.change_id])
+        """Reads the whole server again, and the changes that were read before."""
+        known = [self.change_id, *(each.change_id for each in self.facts.changes)]
+        self.facts = await read_facts(self.session.shell, self.parameters, self.facts.host_key, known)
 
     def judge(self, step: str, checks: Sequence[Check]) -> None:
         """Notes checks and stops at the failed ones, all of them at once."""
@@ -312,6 +319,12 @@ class Change(ABC):
             self.end(error.outcome, error.diagnostics(), error.todo)
             raise
         except (asyncio.CancelledError, KeyboardInterrupt):
+            if self._armed:
+                self.end(
+                    Outcome.UNKNOWN,
+                    f"stopped in {name}, while the change was under way",
+                    "run again: it looks at the server",
+                )
             self.end(
                 Outcome.REFUSED, f"stopped in {name}; the live pair is untouched", "run again: it goes on from here"
             )
@@ -336,7 +349,10 @@ class Change(ABC):
             )
 
     def end(self, outcome: Outcome, what: str = "", todo: str = "") -> None:
-        """Says once how the run ended."""
+        """Says once how the run ended; one that first put an old pair back did not leave the live pair untouched."""
+        if self._stood_in and outcome in {Outcome.REFUSED, Outcome.NOTHING_TO_DO}:
+            outcome = Outcome.ROLLED_BACK
+            what = f"the pair from before a change that was never confirmed is back; this run itself: {what}"
         if self.outcome is None:
             self.outcome = outcome
             self.applier.note("end", outcome=outcome, what=what, todo=todo)

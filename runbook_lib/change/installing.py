@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from runbook_lib import tables
+from runbook_lib.change.apply import finish
 from runbook_lib.change.base import GUARD, REHEARSAL, stands_on
 from runbook_lib.change.staging import Staging, made_for
 from runbook_lib.errors import CommandFailed, Refused, RunbookError
@@ -29,7 +30,6 @@ class Installing(Staging):
 
     approvable = True
     order = ("check", "plan", "compare", "install", "confirm")
-    _armed = False
     _installed: Table | None = None
 
     @abstractmethod
@@ -214,6 +214,13 @@ class Installing(Staging):
             with suppress(ShellLost):
                 await self.session.shell.unlock()
             return self.untouched(error, "install") if isinstance(error, CommandFailed) else error
+        back = asyncio.ensure_future(self._put_back(error))
+        with suppress(asyncio.CancelledError):  # stopped once more: the way back is gone to its end all the same
+            await finish(back)
+        return back.result()
+
+    async def _put_back(self, error: BaseException) -> BaseException:
+        """The error to raise when the guard has put the old pair back."""
         why = _why(error)
         self.applier.note("note", text=f"rolling back: {error}")
         async with self._metered():

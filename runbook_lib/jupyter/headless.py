@@ -92,7 +92,8 @@ class Runner:
         record = Path(told["record"]) if told.get("record") else None
         if not record and not told.get("outcome") and self._stopping:
             return Result(Outcome.REFUSED, None, "stopped before anything was done")
-        outcome = outcome_of(read(record)) if record else Outcome(told.get("outcome") or Outcome.FAILED)
+        # what stood in the journal before belongs to other runs: one that could write nothing has failed
+        outcome = outcome_of(read(record, told["offset"])) if record else Outcome(told.get("outcome") or Outcome.FAILED)
         return Result(outcome, record, running.result())
 
     def _stop(self) -> None:
@@ -100,12 +101,12 @@ class Runner:
 
     def _follow(self, running: "Future[str]", kernel: "Kernel", handoff: Path) -> dict[str, Any]:
         told: dict[str, Any] = {}
-        interrupted = 0.0
+        interrupted, heard = 0.0, -1
         while True:
             ended = running.done()
             told = told or _read_json(handoff)
             if told.get("record"):
-                told["offset"] = self._tell(Path(told["record"]) / NAME, told["offset"])
+                heard = self._tell(Path(told["record"]) / NAME, told["offset"] if heard < 0 else heard)
             if ended:
                 return told
             if self._stopping and time.monotonic() - interrupted > INTERRUPT_EVERY_S:

@@ -17,7 +17,7 @@ from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from runbook_lib.record.archive import write_whole
+from runbook_lib.files import write_whole
 
 INTERVAL_S = 0.25
 INJECTED = "# Parameters"
@@ -77,9 +77,12 @@ class Recorder:
         """
         inputs = self._shell.history_manager.input_hist_raw  # type: ignore[union-attr]
         self._shell.history_manager.enabled = False  # type: ignore[union-attr]
-        self._ran = list(carried) or [
-            Ran(self._redact(text), number) for number, text in enumerate(inputs) if number and text
+        ran = [Ran(self._redact(text), number) for number, text in enumerate(inputs) if number and text]
+        # what was there before the parameters ran for the last time is no part of this run: parameters that were put right, above all
+        begins = [
+            n for n, each in enumerate(ran) if _PARAMETERS.search(each.source) and not each.source.startswith(INJECTED)
         ]
+        self._ran = list(carried) or ran[begins[-1] if begins else 0 :]
         if self._ran and not carried:
             self._ran[-1].message, self._ran[-1].started = self._parent(), _now()
         self._first = len(self._ran) - 1

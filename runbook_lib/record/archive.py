@@ -1,13 +1,12 @@
 """The archive: one folder a change, closed to others, and what can be said of all of them."""
 
-import contextlib
 import datetime as dt
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib.errors import Refused
+from runbook_lib.files import write_whole
 from runbook_lib.models import CHANGE_ID, Outcome
 from runbook_lib.record.journal import Event, Journal, outcome_of, read, runs_of
 from runbook_lib.tables import milliseconds
@@ -42,26 +41,6 @@ class Record:
         return self.folder / "notebooks" / f"{started:%Y%m%dT%H%M%SZ}-{name}.ipynb"
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """The whole file or the one before it, readable by its owner alone.
-
-    Raises:
-        OSError: It cannot be written; nothing is left over.
-    """
-    aside = path.with_name(f".{path.name}.new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        aside.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise
-
-
 def open_record(records_dir: Path, change_id: str, redact: Callable[[str], str]) -> Record:
     """Opens the record of a change, a new one or one to go on with.
 
@@ -93,7 +72,6 @@ class RecordSummary:
     server: str
     runs: tuple[str, ...]
     started: str
-    ended: str
     outcome: str
     ticket: str
     operator: str
@@ -115,7 +93,7 @@ def _summary(folder: Path) -> RecordSummary:
     except _NOT_OURS:
         runs = []
     if not runs:
-        return RecordSummary(folder.name, "", (), "", "", "broken", "", "")
+        return RecordSummary(folder.name, "", (), "", "broken", "", "")
     # a run that found nothing to do, was refused or only planned has not changed how the change stands
     told, outcome = next((each for each in reversed(runs) if each[1] not in _LEAVES_AS_IT_IS), runs[-1])
     return RecordSummary(
@@ -123,7 +101,6 @@ def _summary(folder: Path) -> RecordSummary:
         server=str(told.get("host", "")),
         runs=tuple(str(run.get("notebook", "")) for run, _ in runs),
         started=str(events[0]["at"]),
-        ended=str(events[-1]["at"]),
         outcome=outcome,
         ticket=str(told.get("ticket", "")),
         operator=str(told.get("operator", "")),

@@ -158,10 +158,10 @@ def _is_torn(following: bytes, digest: str) -> bool:
     return isinstance(event, dict) and event.get("event") == "torn" and event.get("prev") == digest
 
 
-def read(folder: Path) -> tuple[Event, ...]:
-    """The events of a record, oldest first; a line that is no event is left out."""
+def read(folder: Path, offset: int = 0) -> tuple[Event, ...]:
+    """The events of a record, oldest first, from a byte of the journal on; a line that is no event is left out."""
     try:
-        lines = (folder / NAME).read_bytes().split(b"\n")[:-1]
+        lines = (folder / NAME).read_bytes()[offset:].split(b"\n")[:-1]
     except OSError:
         return ()
     return tuple(event for event in map(_event, lines) if event)

@@ -19,6 +19,7 @@ def fields(folder: Path) -> dict[str, str]:
     outcome = outcome_of(events)
     begun, facts, plan = (next(_of(run, name), {}) for name in ("run", "facts", "plan"))
     armed = any(map(arms, run)) or facts.get("state") == State.UNCONFIRMED
+    untouched = not any(map(_puts_back, run))
     end = next(_of(run, "end"), {})
     hostname = f" ({facts['hostname']})" if facts else ""
     return {
@@ -34,13 +35,19 @@ def fields(folder: Path) -> dict[str, str]:
         **_certificates(run, outcome),
         "outage": _outage(run),
         "plan": f"sha256:{plan['sha256']}" if plan else "none",
-        "way back": plan.get("way_back", "") if armed else "none needed: this run did not touch the live pair",
+        "way back": plan.get("way_back", "")
+        if armed
+        else f"none needed: this run {'did not touch the live pair' if untouched else 'only put an old pair back'}",
         "record": str(folder),
     }
 
 
 def _of(events: Sequence[Event], name: str) -> Iterator[Event]:
     return (event for event in events if event["event"] == name)
+
+
+def _puts_back(event: Event) -> bool:
+    return bool(event["event"] == "intent" and event["step"] == "roll back")
 
 
 def _certificates(run: Sequence[Event], outcome: Outcome) -> dict[str, str]:
@@ -64,4 +71,5 @@ def _outage(run: Sequence[Event]) -> str:
     if measured:
         whole = None if None in measured else sum(measured)
         return f"{milliseconds(whole)} without an answer"
-    return "unknown: nginx was not asked all the while" if any(map(arms, run)) else "none"
+    touched = any(arms(event) or _puts_back(event) for event in run)
+    return "unknown: nginx was not asked all the while" if touched else "none"

@@ -64,17 +64,25 @@ def _pair(certificate: bytes, public: str, sums: Mapping[str, str], folder: str 
     return Pair(sums.get(f"{folder}nginx.crt", ""), sums.get(f"{folder}nginx.key", ""), chain, digest)
 
 
-def change_list(state_dir: str) -> Fact[tuple[tuple[str, str, str], ...]]:
-    """The changes that have a folder, oldest first: id, `replace` or `restore`, and what was decided; copies of folders are none."""
+def change_list(state_dir: str) -> Fact[tuple[tuple[tuple[str, str, str], ...], tuple[str, ...]]]:
+    """The changes that have a folder, oldest first: id, `replace` or `restore`, and what was decided; copies of folders are none.
+
+    Then the ids of those that were rolled back, where nobody has written down that the old pair serves again.
+    """
     script = (
         f'cd {shlex.quote(state_dir)}/changes 2>/dev/null || exit 0; for each in *; do [ -f "$each/change.json" ] || continue; '
         'kind=replace; grep -q \'"kind": "restore"\' "$each/change.json" && kind=restore; '
-        'echo "$each $kind $(cat "$each/decided" 2>/dev/null)"; done'
+        'half=; [ -e "$each/armed" ] && [ ! -e "$each/settled" ] && half=half; '
+        'echo "$each $kind $half $(cat "$each/decided" 2>/dev/null)"; done'
     )
 
-    def process(text: str) -> tuple[tuple[str, str, str], ...]:
-        rows = (line.split(" ", 2) for line in sorted(text.splitlines()))
-        return tuple((name, kind, decided) for name, kind, decided in rows if CHANGE_ID.fullmatch(name))
+    def process(text: str) -> tuple[tuple[tuple[str, str, str], ...], tuple[str, ...]]:
+        rows = [line.split(" ", 3) for line in sorted(text.splitlines())]
+        known = [(name, kind, half, decided) for name, kind, half, decided in rows if CHANGE_ID.fullmatch(name)]
+        return (
+            tuple((name, kind, decided) for name, kind, _, decided in known),
+            tuple(name for name, _, half, decided in known if half and decided == "rolled-back"),
+        )
 
     return Fact(Command("which changes there are", script), process)
 

@@ -58,7 +58,8 @@ class Login:
         """What makes OpenSSH's client take the same configuration, key and pinned host keys, where they were given."""
         configuration = ("-F", self.ssh_config) if self.ssh_config else ()
         key = ("-i", self.client_key) if self.client_key else ()
-        pinned = ("-o", f"UserKnownHostsFile={self.known_hosts}") if self.known_hosts else ()
+        file = f'"{self.known_hosts}"' if " " in self.known_hosts else self.known_hosts  # else ssh takes it for two
+        pinned = ("-o", f"UserKnownHostsFile={file}") if file else ()
         return (*configuration, *key, *pinned)
 
 

@@ -6,6 +6,7 @@
 #   sh guard.sh look LEAF SECS   wait until nginx runs and serves the certificate with that SHA-256 fingerprint
 #   sh guard.sh confirm          keep the new pair; disarms the timer
 #   sh guard.sh roll-back WHY    put the old pair back, unless it is confirmed
+#   sh guard.sh stand-in WHY     the same for a timer that is gone; what is not its own it leaves alone, as the timer would
 #   sh guard.sh restore          put the old pair back, confirmed or not (restore.sh calls this; by hand, with sudo)
 #   sh guard.sh enlist           under systemd: settle an unconfirmed change at boot, before docker starts
 #   sh guard.sh discharge        take that back; a confirm and a rollback do it by themselves
@@ -286,6 +287,10 @@ roll_back() {
   say "rolled back: $1; the old pair is serving"
 }
 
+stand_in() {
+  if ours; then roll_back "$1"; else leave_alone; fi
+}
+
 confirm() {
   [ -e "$here/decided" ] || holds "$conf_dir" "$after_sums" || give_up 1 "the live pair is not the new one"
   decide confirmed || [ "$(cat "$here/decided")" = confirmed ] || give_up 3 "decided before: $(cat "$here/decided")"
@@ -306,10 +311,11 @@ case ${1:-} in
   look) look "$2" "$3" ;;
   confirm) lock 60 && confirm ;;
   roll-back) lock 60 && roll_back "$2" ;;
+  stand-in) lock 60 && stand_in "$2" ;;
   restore) lock 300 first && restore ;;
   enlist) enlist ;;
   discharge) discharge ;;
   settle) lock 60 && settle ;;
   timer) timer "$2" ;;
-  *) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 1 ;;
+  *) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 1 ;;
 esac

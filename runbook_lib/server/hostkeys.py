@@ -110,10 +110,7 @@ async def host_key_error(
         todo = "compare the algorithms of both sides" if differ and key else "check host and ssh_port, or try again"
         return Unreachable(f"no SSH session with {here}", server=server, why=str(error), todo=todo)
     if key in revoked:
-        return HostKeyChanged(
-            f"the host key of {here} is revoked", server=server, why=f"shown {describe(key)}",
-            todo=f"ask who manages the server; {' or '.join(pinned.files)} marks this key as one not to be trusted",
-        )  # fmt: skip
+        return revoked_key(here, key, pinned.files, server=server)
     if keys:
         return changed(here, key, keys, pinned.files[0], server=server)
     port_option = "" if port == asyncssh.DEFAULT_PORT else f" -p ssh_port {port}"
@@ -123,6 +120,14 @@ async def host_key_error(
         server=server, why=f"shown {describe(key)}",
         todo="compare it with the server's own (`ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` at its console), "
              f"then run `runbook trust {name}{port_option}{file_option}`",
+    )  # fmt: skip
+
+
+def revoked_key(here: str, key: asyncssh.SSHKey, files: Sequence[str], *, server: str) -> HostKeyChanged:
+    """The error for a server that shows a key which is marked as one not to be trusted."""
+    return HostKeyChanged(
+        f"the host key of {here} is revoked", server=server, why=f"shown {describe(key)}",
+        todo=f"ask who manages the server; {' or '.join(files)} marks this key as one not to be trusted",
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib.server.connection import Login, read_host_key
-from runbook_lib.server.hostkeys import changed, describe, place
+from runbook_lib.server.hostkeys import changed, describe, place, revoked_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,9 @@ async def show_key(login: Login) -> ShownKey:
     key, name, port, known = await read_host_key(login)
     here, file = place(name, port), known.files[0]
     pinned, revoked = known.of(name, port)
-    if key in revoked or (pinned and key not in pinned):
+    if key in revoked:
+        raise revoked_key(here, key, known.files, server=login.host)
+    if pinned and key not in pinned:
         raise changed(here, key, pinned, file, server=login.host)
     text = f"host key of {here}: {describe(key)}" + (f"\nit is pinned already in {file}" if pinned else "")
     return ShownKey(f"{here} {key.export_public_key().decode().strip()}\n", Path(file), text, bool(pinned))

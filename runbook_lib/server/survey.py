@@ -45,7 +45,7 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
         shell: The root shell.
         parameters: Where to look.
         host_key: The verified host key, as it goes into the facts.
-        change_ids: The changes to read in full besides the undecided ones and the last confirmed one.
+        change_ids: The changes to read in full besides the undecided ones, those half way back, and the last confirmed one.
 
     Raises:
         Refused: Something that must be readable is not.
@@ -61,10 +61,10 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
         changes.change_list(parameters.state_dir),
     ])  # fmt: skip
     now = dt.datetime.now(dt.UTC)
-    containers, files, live, sockets, (free, size), place, listed = rest
+    containers, files, live, sockets, (free, size), place, (listed, half_way) = rest
     container = read.find_container(containers, parameters.container, parameters.conf_dir)
     confirmed = [name for name, _, decided in listed if decided == "confirmed"][-1:]
-    wanted = dict.fromkeys([*change_ids, *confirmed, *(name for name, _, decided in listed if not decided)])
+    wanted = dict.fromkeys([*change_ids, *confirmed, *half_way, *(name for name, _, decided in listed if not decided)])
     addresses = await _listening(shell, parameters.host, sockets, container.pid if container else 0)
     connect = read.connect_address(addresses, parameters.host)
     folders = [changes.change_folder(parameters.state_dir, ChangeFolder(name)) for name in wanted]

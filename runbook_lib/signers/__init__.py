@@ -1,6 +1,5 @@
 """Signers: what turns a CSR into a certificate, one module each, and the options that each one takes."""
 
-import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from runbook_lib.errors import UnusableParameters
+from runbook_lib.files import read_regular
 from runbook_lib.models import Fault
 from runbook_lib.parameters import LocalPath, Secret, local_path
 from runbook_lib.pki.certificates import LARGEST, order_chain, read_certificates, spki_sha256_of
@@ -104,7 +104,7 @@ def make_signer(
 def _local_ca(options: LocalCaOptions, resolve: Callable[[str, str], str], base: Path) -> Signer:
     field = "signer_options.ca_certificate"
     try:
-        known = read_certificates(_bytes(base / Path(options.ca_certificate).expanduser()))
+        known = read_certificates(read_regular(base / Path(options.ca_certificate).expanduser(), LARGEST + 1))
         field = "signer_options.ca_key"
         key = _ca_key(options, resolve, base)
         ours = spki_sha256_of(key.public_key())
@@ -121,20 +121,15 @@ def _local_ca(options: LocalCaOptions, resolve: Callable[[str, str], str], base:
         ) from None
 
 
-def _bytes(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is no regular file")
-    with path.open("rb") as opened:
-        return opened.read(LARGEST + 1)
-
-
 def _ca_key(
     options: LocalCaOptions, resolve: Callable[[str, str], str], base: Path
 ) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
     """The CA's key; what is raised never holds a part of it or of its passphrase."""
     by_reference = REFERENCE.fullmatch(options.ca_key) is not None
     pem = (
-        resolve("ca_key", options.ca_key).encode() if by_reference else _bytes(base / Path(options.ca_key).expanduser())
+        resolve("ca_key", options.ca_key).encode()
+        if by_reference
+        else read_regular(base / Path(options.ca_key).expanduser(), LARGEST)
     )
     password = resolve("ca_key_password", options.ca_key_password).encode() if options.ca_key_password else None
     encrypted = b"ENCRYPTED" in pem

@@ -4,6 +4,7 @@ import datetime as dt
 from pathlib import Path
 
 from runbook_lib.errors import SigningRefused
+from runbook_lib.files import read_regular
 from runbook_lib.models import CertificateRequest, Command
 from runbook_lib.pki.certificates import LARGEST
 
@@ -29,15 +30,12 @@ class Manual:
         if self._file is None:
             return None
         try:
-            if not self._file.exists():
-                return None
-            if not self._file.is_file():
-                raise SigningRefused(
-                    f"certificate_file {self._file} is no regular file", todo="name the file that the CA handed back"
-                )
-            with self._file.open("rb") as opened:
-                return opened.read(LARGEST + 1)
+            return read_regular(self._file, LARGEST + 1)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise SigningRefused(
-                f"certificate_file {self._file} cannot be read", why=error.strerror or "", todo="make it readable"
+                f"certificate_file {self._file} cannot be read",
+                why=error.strerror or "",
+                todo="name the file that the CA handed back, and make it readable",
             ) from None

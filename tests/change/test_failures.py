@@ -15,14 +15,17 @@ from runbook_lib.change import Change, Install
 from runbook_lib.change.base import BROKEN
 from runbook_lib.errors import ChecksFailed, Refused, RolledBack, RunbookError, Unsettled
 from runbook_lib.models import Outcome
+from runbook_lib.pki.certificates import read_certificates
 from runbook_lib.record.journal import outcome_of, read
+from runbook_lib.record.summary import fields
+from runbook_lib.tables import fingerprint
 from tests.change.operator import PAIR, Operator, Run
 from tests.servers import wait_until
 
 
 async def ready(operator: Operator) -> Install:
     """An install that is about to arm the guard."""
-    request = await operator.run("request", signer="self-signed")
+    request = await operator.run("request", signer="self-signed", change_id="new")
     assert request.outcome is Outcome.DONE, request.said
     change = await operator.begin("install")
     for step in ("check", "plan", "compare"):
@@ -253,30 +256,108 @@ async def test_a_start_that_is_broken_as_found(operator: Operator) -> None:
     assert "missing or not matching" in back.said
 
 
-async def test_a_guard_that_is_gone_is_stood_in_for_by_the_next_run(operator: Operator) -> None:
-    """As after a restart of the server without systemd: unconfirmed, and no timer. The next run that applies puts the old pair back."""
-    first, before = operator.server.served(), contents(operator)
+async def installed_and_alone(operator: Operator) -> Install:
+    """An install that lost its connection and its timer before the confirm, as by a restart of the server without systemd."""
     change = await ready(operator)
     await change.install()
     change.session.connection.ssh.abort()
     timer = (operator.of(change.change_id) / "armed").read_text().split()[0]
     assert operator.server.run(f"kill -KILL {timer}").returncode == 0
     await change.close()
+    return change
+
+
+async def test_a_guard_that_is_gone_is_stood_in_for_by_the_next_run(operator: Operator) -> None:
+    """Unconfirmed, and no timer: the next run that applies puts the old pair back, inside its window, and says that it did."""
+    first, before = operator.server.served(), contents(operator)
+    change = await installed_and_alone(operator)
+    new = operator.server.served()
     assert outcome_of(read(change.record.folder)) is Outcome.UNKNOWN
-    assert operator.server.served() != first
+    assert new != first
 
     planned = await operator.run("install", change_id=change.change_id, apply=False)
     assert planned.outcome is Outcome.REFUSED
     assert f"the guard of {change.change_id} is gone" in planned.said
-    assert operator.server.served() != first
+    early = await operator.run("install", not_before="2999-01-01T00:00:00Z")
+    assert early.outcome is Outcome.REFUSED
+    assert operator.server.served() == new
 
     again = await operator.run("install")
-    assert again.outcome is Outcome.REFUSED
+    assert again.outcome is Outcome.ROLLED_BACK
     assert f"give change_id={change.change_id}" in again.said
     assert (operator.server.served(), contents(operator)) == (first, before)
     told = [line for event in again.journal if event["event"] == "guard" for line in event["lines"]]
     assert any("rolled back: not confirmed, and its guard is gone" in line for line in told)
     assert len(told) == len(set(told))
+    assert again.record
+    shown = fields(again.record)
+    sums = [read_certificates(each.encode())[0].sha256 for each in (new, first)]
+    assert [shown[f"certificate {role}"].partition("\n")[2] for role in ("before", "after")] == [
+        *map(fingerprint, sums)
+    ]
+    assert shown["outage"].startswith("unknown")
+    assert "only put an old pair back" in shown["way back"]
+
+
+async def test_what_stands_in_for_a_guard_leaves_a_third_pair_alone(operator: Operator) -> None:
+    """A person has put a good pair there since: it stays, and the change that was never confirmed is decided."""
+    change = await installed_and_alone(operator)
+    conf_dir = operator.given["conf_dir"]
+    made = operator.server.run(
+        f"umask 077; cd {conf_dir} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 90 "
+        f"-subj /CN=third -keyout nginx.key -out nginx.crt 2>/dev/null && docker restart aos_nginx_1"
+    )
+    assert made.returncode == 0
+    third = contents(operator)
+    run = await operator.run("request", signer="self-signed")
+    assert contents(operator) == third
+    assert (operator.of(change.change_id) / "decided").read_text() == "rolled-back\n"
+    assert any("left alone" in line for event in run.journal if event["event"] == "guard" for line in event["lines"])
+
+
+async def test_a_rollback_that_was_cut_off_is_ended_by_any_later_run(operator: Operator) -> None:
+    """Decided, one file back, nobody at work: found without being named, and put right before anything else."""
+    first, before = operator.server.served(), contents(operator)
+    change = await installed_and_alone(operator)
+    folder, conf_dir = operator.given["state_dir"] + f"/changes/{change.change_id}", operator.given["conf_dir"]
+    assert (
+        operator.server.run(
+            f"cd {folder} && echo rolled-back >decided && cat backup/nginx.crt >{conf_dir}/nginx.crt"
+        ).returncode
+        == 0
+    )
+    run = await operator.run("request", signer="self-signed")
+    assert run.outcome is Outcome.DONE, run.said
+    assert (operator.server.served(), contents(operator)) == (first, before)
+
+
+async def test_a_restore_after_a_guard_that_was_gone_still_knows_its_source(operator: Operator) -> None:
+    """What it is to bring back is neither undecided nor the last that was confirmed."""
+    one, _ = await operator.replace(signer="self-signed")
+    wanted = operator.server.served()
+    await operator.replace(signer="self-signed", change_id="new")
+    await installed_and_alone(operator)
+    run = await operator.run("restore", change_id=one.change_id, pair="installed")
+    assert run.outcome is Outcome.DONE, run.said
+    assert operator.server.served() == wanted
+
+
+async def test_a_second_stop_changes_nothing_of_what_the_first_came_to(operator: Operator) -> None:
+    """Stopped again and again while the old pair comes back: the outcome is still that it did."""
+    first, before = operator.server.served(), contents(operator)
+    change = await ready(operator)
+    log = operator.of(change.change_id) / "guard.log"
+    try:
+        install = asyncio.create_task(change.install())
+        await asyncio.to_thread(wait_until, lambda: "swapped" in log.read_text())
+        while not install.done():
+            install.cancel()
+            await asyncio.sleep(0.02)
+        assert isinstance(install.exception(), RolledBack)
+    finally:
+        await change.close()
+    assert Run(record=change.record.folder).outcome is Outcome.ROLLED_BACK
+    assert (operator.server.served(), contents(operator)) == (first, before)
 
 
 async def test_what_a_killed_run_left_open_is_settled_by_looking(operator: Operator) -> None:

@@ -74,6 +74,8 @@ def _openssl(csr: Any) -> str:  # noqa: ANN401 - a path
 
 REFUSED: list[tuple[str, object, str]] = [
     ("organization", "a\nbasicConstraints=CA:TRUE", "organization: holds the invisible character U+000A"),
+    ("organization", "Example\u00a0Ltd", "organization: holds the invisible character U+00A0"),
+    ("state", "😀" * 127, "state: is too long for OpenSSL's configuration"),
     ("organization", "a\x00b", "organization: holds the invisible character U+0000"),
     ("organization", "a\u202eb", "organization: holds the invisible character U+202E"),
     ("organization", " a", "organization: starts or ends with a blank"),

@@ -77,6 +77,20 @@ def test_faults_are_named_all_at_once_and_corrected_in_place(
     assert "is ready" in shown(kernel.run("await change.check()"))
 
 
+def test_parameters_that_were_put_right_before_the_bind_leave_no_trace(
+    kernel: Kernel, practice: EmbeddedHost, tmp_path: Path
+) -> None:
+    """A password typed in clear, seen, and replaced by a reference: nobody could mask it, and it is in no record."""
+    given = values(practice, tmp_path)
+    record = request(given)
+    kernel.run(f"host = {given['host']!r}\nsudo_password = 'typed-in-clear-4711'")
+    assert shown(install(kernel, given)) == ""
+    kernel.run("await change.close()")
+    (notebook,) = (each for each in (record / "notebooks").iterdir() if "300_" in each.name)
+    assert "typed-in-clear-4711" not in notebook.read_text()
+    assert given["sudo_password"] in notebook.read_text()
+
+
 def test_a_name_that_is_no_parameter_is_refused(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
     """Data that a person names in an own cell may be a misspelt parameter; deleted, it is no longer in the way."""
     shown(kernel.run("attempts = 3\nimport os\nfrom pathlib import Path\nfolder = Path()\ndef helper(): pass"))

@@ -153,6 +153,21 @@ def test_a_notebook_that_ends_on_its_way_is_no_success(
     assert [cell["id"] for cell in executed_cells(record) if cell["execution_count"]][-2] == after
 
 
+def test_a_run_that_could_write_nothing_has_failed(practice: EmbeddedHost, tmp_path: Path) -> None:
+    """The disk of the records is full when the install begins: what the request came to is not taken for its outcome."""
+    given = values(practice, tmp_path)
+    record = request(given)
+    full = (
+        "import errno\nfrom runbook_lib.record.journal import Journal\n"
+        "def write(*_, **__): raise OSError(errno.ENOSPC, 'No space left on device')\nJournal.write = write"
+    )
+    served = practice.served()
+    result = run(with_cell(tmp_path, INSTALL, "parameters", full), given)
+    assert (result.outcome, result.record) == (Outcome.FAILED, record)
+    assert "No space left on device" in result.error
+    assert practice.served() == served
+
+
 def test_runs_at_the_same_time_do_not_collide(practice_host: Callable[..., EmbeddedHost], tmp_path: Path) -> None:
     """Two runs in threads of one process, each with its own kernel, record and server; no signal handler is touched."""
     hosts = [practice_host() for _ in range(2)]

@@ -92,16 +92,23 @@ def change(state_dir: Path, change_id: str, begun: str = '{"kind": "replace"}', 
 
 def test_change_list(tmp_path: Path) -> None:
     """Oldest first, with kind and decision; what has no change.json is no change."""
-    assert here(changes.change_list(str(tmp_path / "none"))) == ()
+    assert here(changes.change_list(str(tmp_path / "none"))) == ((), ())
     change(tmp_path, "20251102T000000Z-bbbbbb", json.dumps({"kind": "restore"}, indent=1))
     change(tmp_path, "20251101T000000Z-aaaaaa", decided="confirmed")
     change(tmp_path, "20251103T000000Z-cccccc", "{", decided="rolled-back")
     (tmp_path / "changes/other").mkdir()
-    assert here(changes.change_list(str(tmp_path))) == (
+    half = change(tmp_path, "20251104T000000Z-dddddd", decided="rolled-back")
+    (half / "armed").touch()
+    listed, half_way = here(changes.change_list(str(tmp_path)))
+    assert listed == (
         ("20251101T000000Z-aaaaaa", "replace", "confirmed"),
         ("20251102T000000Z-bbbbbb", "restore", ""),
         ("20251103T000000Z-cccccc", "replace", "rolled-back"),
+        ("20251104T000000Z-dddddd", "replace", "rolled-back"),
     )
+    assert half_way == ("20251104T000000Z-dddddd",)
+    (half / "settled").touch()
+    assert here(changes.change_list(str(tmp_path)))[1] == ()
 
 
 def test_change_folder(tmp_path: Path) -> None:

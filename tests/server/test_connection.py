@@ -247,8 +247,33 @@ async def test_a_revoked_key_is_refused(practice: EmbeddedHost, tmp_path: Path) 
     error = await refused(login(practice, known_hosts=str(known)))
     assert isinstance(error, HostKeyChanged)
     assert "revoked" in error.what
-    with pytest.raises(HostKeyChanged):
+    with pytest.raises(HostKeyChanged, match="is revoked") as caught:
         await show_key(login(practice, known_hosts=str(known)))
+    assert "ssh-keygen -R" not in str(caught.value)
+
+
+async def test_the_way_back_by_hand_finds_a_file_with_a_blank_in_its_path(
+    practice: EmbeddedHost, tmp_path: Path
+) -> None:
+    """OpenSSH takes a blank for the end of a file's name, unless the name is quoted."""
+    folder = tmp_path / "a person"
+    folder.mkdir()
+    known = Path(shutil.copy(practice.parameters["known_hosts"], folder))
+    given = login(practice, known_hosts=str(known))
+    line = [
+        "ssh",
+        "-F",
+        "/dev/null",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-p",
+        str(given.port),
+        *given.ssh_options,
+        f"{given.user}@{given.host}",
+        "true",
+    ]
+    by_hand = await asyncio.create_subprocess_exec(*line, stdin=subprocess.DEVNULL)
+    assert await by_hand.wait() == 0
 
 
 async def test_a_damaged_known_hosts_is_no_crash(practice: EmbeddedHost, tmp_path: Path) -> None:
