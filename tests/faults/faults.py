@@ -4,6 +4,7 @@ What cannot be had is stood in for, and the fault's name says so with `(shim)`: 
 front of the real one.
 """
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
+from tests.faults.matrix import Client, order_for
 from tests.realserver.host import CONF_DIR, INSIDE, RealHost
 
 KEEP = "/run/lab"
@@ -48,6 +50,7 @@ class Fault:
         before: What has to be true of the server before the change begins.
         frees_client: Whether the client is told to go on afterwards; not where it is dead.
         foreign: Whether it puts a pair of somebody else's in place, which must then be left alone.
+        small_base: Whether the operator's records lie on a small file system of their own.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Fault:
     before: Callable[[RealHost], object] = lambda _host: None
     frees_client: bool = True
     foreign: bool = False
+    small_base: bool = False
 
 
 def on_server(script: str) -> Act:
@@ -98,6 +102,26 @@ def stop_client(scene: Scene) -> None:
 def wake_client(scene: Scene) -> None:
     """And wakes up later."""
     os.kill(scene.client.pid, signal.SIGCONT)
+
+
+def fill_records(scene: Scene) -> None:
+    """No byte more can be kept on the operator's side."""
+    with (scene.base / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+
+
+def empty_records(scene: Scene) -> None:
+    """There is room again."""
+    (scene.base / "filler").unlink()
+
+
+def second_operator(scene: Scene) -> None:
+    """A colleague does the same change from another machine, and is heard to the end."""
+    base = scene.base / "colleague"
+    base.mkdir()
+    client = Client(order_for(scene.host, base, WINDOW_S, "", {}))
+    client.end()
 
 
 def small_disks(host: RealHost) -> None:
@@ -174,6 +198,11 @@ FAULTS = (
         "live pair broken as found", kill_client, points=("install", "confirm"), frees_client=False,
         values=(("accept_broken_start", True),), before=lambda host: host.run(MISMATCH),
     ),
+    Fault(
+        "server restarted (its unit at boot stood in for)", on_server(f"{INSIDE} - reboot"), points=("back up", "make", "sign", *ARMED),
+    ),
+    Fault("a colleague does the same at the same time", second_operator, points=(*TO_THE_SWAP, *ARMED), foreign=True),
+    Fault("local disk full under records", fill_records, empty_records, WINDOW_S + 3, small_base=True),
     Fault(
         "restore.sh by hand", lambda scene: scene.host.run(f"sh {scene.change_folder}/restore.sh", timeout_s=90),
         points=(*ARMED[:-1], "confirm:1:before"),

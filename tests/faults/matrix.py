@@ -127,6 +127,7 @@ class Trial:
         before: Called before the change begins.
         frees_client: Whether the client is told to go on.
         foreign: Whether somebody else's pair has to stay.
+        small_base: Whether the client's folder is a small file system.
     """
 
     fault: str
@@ -137,15 +138,20 @@ class Trial:
     values: Mapping[str, Any]
     before: Callable[[], object]
     frees_client: bool
-    foreign: bool
+    foreign: bool = False
+    small_base: bool = False
 
 
 def attempt(server: ServerUnderTest, trial: Trial, window_s: int) -> Row:
     """Brings the fault about, waits until all has settled, and judges what is there."""
     base = Path(tempfile.mkdtemp(prefix="apstra-faults-"))
+    if trial.small_base:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(base)], check=True)
     try:
         return _attempt(server, trial, window_s, base)
     finally:
+        if trial.small_base:
+            subprocess.run(["umount", str(base)], check=True)
         shutil.rmtree(base)
 
 
@@ -269,7 +275,7 @@ def _told_wrong(outcome: Outcome, settled: str, served: Sequence[str], *, foreig
     right = {
         Outcome.DONE: last == "new",
         Outcome.ROLLED_BACK: last == "old" or foreign,
-        Outcome.REFUSED: "new" not in served,
+        Outcome.REFUSED: "new" not in served or foreign,
         Outcome.FAILED: "new" not in served,
     }.get(outcome, outcome is Outcome.UNKNOWN)
     wrong = [] if right else [f"the record says {outcome}, served was {last}"]

@@ -85,13 +85,17 @@ Ciphers chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.
 MACs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,hmac-sha2-512,hmac-sha2-256
 Subsystem sftp /usr/lib/openssh/sftp-server
 CONF
-  /usr/sbin/sshd -D -E "$own/sshd.log" </dev/null >/dev/null &
+  run_sshd
+}
+
+run_sshd() {
+  /usr/sbin/sshd -D -E "$own/sshd.log" </dev/null >/dev/null 2>&1 &
 }
 
 start_dockerd() {
   mkdir -p /var/lib/docker
   # overlay2 does not stack on the overlay that /var is in here.
-  mount -t tmpfs tmpfs /var/lib/docker
+  mountpoint -q /var/lib/docker || mount -t tmpfs tmpfs /var/lib/docker
   /usr/sbin/dockerd --iptables=false --ip6tables=false --ip-forward=false --bridge=none --log-level=warn \
     --cgroup-parent "/$LAB_CGROUP" </dev/null >"$own/dockerd.log" 2>&1 &
 }
@@ -151,20 +155,39 @@ wait_for_port() {
 
 # host.py calls this between two tests: whatever a test left running ends, logs of logins are forgotten.
 quiet() {
+  end_all "dockerd containerd runc"
   for path in /var/lib/apstra-runbook "$conf" "$own/small"; do umount "$path" 2>/dev/null || true; done
   rm -rf /var/lib/apstra-runbook /var/lib/sudo/lectured /run/sudo/ts /run/faillock
   find /tmp -mindepth 1 -delete
+}
+
+# Every process but PID 1, what it waits for, sshd, and those whose names hold one of these words.
+end_all() {
   keep=" $(cat "$own/keep") $$ "
   for process in /proc/[0-9]*; do
     pid=${process#/proc/}
     case $keep in *" $pid "*) continue ;; esac
     [ "$process/ns/pid" -ef /proc/1/ns/pid ] || continue
     read -r _ name _ <"$process/stat" 2>/dev/null || continue
-    case $name in
-      *dockerd* | *containerd* | *runc*) ;;
-      *) kill -KILL "$pid" 2>/dev/null || true ;;
-    esac
+    for word in $1; do case $name in *"$word"*) continue 2 ;; esac; done
+    kill -KILL "$pid" 2>/dev/null || true
   done
+}
+
+# The power goes and comes back. There is no systemd here: for the unit of an unconfirmed change, which it would start before
+# docker, stands what that unit calls.
+reboot() {
+  read -r first reader sshd <"$own/keep"
+  echo "$first $reader" >"$own/keep"
+  kill -KILL "$sshd"
+  end_all ''
+  rm -f /var/run/docker.pid /run/docker.pid
+  for guard in /var/lib/apstra-runbook/changes/*/guard.sh; do [ ! -e "$guard" ] || sh "$guard" settle || true; done
+  run_sshd
+  echo "$first $reader $!" >"$own/keep"
+  start_dockerd
+  wait_for_port 22
+  wait_for_port 443
 }
 
 serve() {
@@ -193,4 +216,5 @@ case ${2:-serve} in
   serve) serve ;;
   quiet) quiet ;;
   containers) run_containers ;;
+  reboot) reboot ;;
 esac
