@@ -111,6 +111,7 @@ class Command:
         script: POSIX shell text, exactly as it is run.
         undo: How its effect is put back, shell text or a sentence; empty when it changes nothing.
         stdin: Text given on standard input; never a secret.
+        secret_stdin: The same for a secret: neither shown nor hashed nor journaled.
         time_limit_s: Seconds after which the server ends it.
     """
 
@@ -119,6 +120,7 @@ class Command:
     undo: str = ""
     stdin: str = ""
     time_limit_s: int = 30
+    secret_stdin: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,17 @@ def _secret_reference(text: str) -> str:
     return text
 
 
+def _recipient(text: str) -> str:
+    from runbook_lib.age import HOW_TO_WRITE as HOW_TO_NAME  # noqa: PLC0415 - most runs encrypt to nobody
+    from runbook_lib.age import recipient_of  # noqa: PLC0415
+
+    try:
+        recipient_of(text)
+    except ValueError as error:
+        raise _wrong(str(error), HOW_TO_NAME) from None
+    return text
+
+
 def _server_folder(text: str) -> str:
     path = PurePosixPath(text)
     if str(path) != text or ".." in path.parts or not _FOLDER.fullmatch(text):
@@ -259,6 +270,16 @@ class Parameters(BaseModel):
     pair: Literal["before", "installed"] = Field(
         "before", description="restore only: which pair of that change comes back"
     )
+    fetch_backup: list[Annotated[str, AfterValidator(_plain), AfterValidator(_recipient)]] = Field(
+        default_factory=list,
+        description="age or SSH public keys: copies encrypted to them go into the record; empty: none",
+    )
+    backup_file: LocalPath = Field(
+        "", description="restore only: a copy that was fetched, whose pair comes back; empty: the server's own"
+    )
+    backup_identity: Secret = Field(
+        "", description="restore only: secret reference to the private key that opens backup_file"
+    )
     records_dir: Annotated[LocalPath, Field(min_length=1)] = Field("records", description="where the records are kept")
     signing_key: Later = Field("", description="leave empty: records are not sealed in this version")
     allowed_signers: Later = Field("", description="leave empty: records are not sealed in this version")
@@ -350,6 +371,17 @@ def _across(parameters: Parameters) -> tuple[Fault, ...]:
         faults.append(
             Fault(
                 "change_id", "is `new`, which no recorded pair belongs to", "the id of the change whose pair comes back"
+            )
+        )
+    for name, other in (("backup_file", "backup_identity"), ("backup_identity", "backup_file")):
+        if getattr(parameters, name) and not getattr(parameters, other):
+            faults.append(Fault(other, f"is empty, and {name} is not", "both or none of them"))
+    if parameters.backup_file and (parameters.change_id or parameters.pair != "before"):
+        faults.append(
+            Fault(
+                "backup_file",
+                "holds one pair, and change_id or pair names another",
+                "one way to say which pair comes back",
             )
         )
     return tuple(faults)

@@ -1,5 +1,6 @@
 """What a run needs before it can touch a server: usable parameters, resolved secrets, a signer, a root shell."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,16 +8,18 @@ from typing import Literal
 
 from runbook_lib.errors import UnusableParameters
 from runbook_lib.files import read_regular
-from runbook_lib.models import Certificate, Fault
+from runbook_lib.models import Certificate, Fault, Pair
 from runbook_lib.parameters import Parameters, validate
-from runbook_lib.pki.certificates import read_certificates
+from runbook_lib.pki.certificates import read_certificates, spki_sha256_of_private
 from runbook_lib.secrets import REGISTRY, SecretUnavailable, resolve
 from runbook_lib.server.connection import Connection, Login, connect
+from runbook_lib.server.fetch import unpack
 from runbook_lib.server.shell import RootShell, open_root_shell
 from runbook_lib.signers import Signer, make_signer, option_faults
 
 Kind = Literal["audit", "request", "install", "restore"]
 LARGEST_CERTIFICATE_FILE = 1 << 20
+LARGEST_BACKUP = 512 << 20
 NOTEBOOKS: Mapping[Kind, str] = {
     "audit": "100_audit_certificates",
     "request": "200_request_certificate",
@@ -38,6 +41,7 @@ class Prepared:
         signer: What turns the CSR into a certificate.
         handed_in: The certificates of `certificate_file`; empty while the CA has not answered.
         trust: The trust anchors of `ca_file`.
+        fetched: The pair of `backup_file`.
     """
 
     kind: Kind
@@ -48,11 +52,21 @@ class Prepared:
     signer: Signer
     handed_in: tuple[Certificate, ...]
     trust: tuple[Certificate, ...]
+    fetched: "Fetched | None" = None
 
     @property
     def records(self) -> Path:
         """The folder of the records."""
         return self.base / Path(self.parameters.records_dir).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A pair out of a copy that was fetched: as it is shown, and the two files, of which the key is kept in memory alone."""
+
+    pair: Pair
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
 
 
 def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[[str], str] | None) -> Prepared:
@@ -78,6 +92,7 @@ def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[
         signer=gathered.signer(needed=kind == "request"),
         handed_in=gathered.certificates("certificate_file", parameters.certificate_file, absent_is_fine=True),
         trust=gathered.certificates("ca_file", parameters.ca_file),
+        fetched=gathered.fetched(),
     )
     if gathered.faults:
         raise UnusableParameters(gathered.faults)
@@ -181,6 +196,48 @@ class _Gathered:
                 Fault(name, f"holds no certificate: {error}", "what the CA handed back: PEM, DER or PKCS#7")
             )
         return ()
+
+    def fetched(self) -> Fetched | None:
+        """The pair of `backup_file`, opened with `backup_identity`."""
+        from runbook_lib.age import decrypt  # noqa: PLC0415 - few runs need it
+
+        identity = self.secret("backup_identity", self.parameters.backup_identity)
+        path = self._regular("backup_file") if self.parameters.backup_file else None
+        if path is None or identity is None:
+            return None
+        field_ = "backup_file"
+        try:
+            sealed = read_regular(path, LARGEST_BACKUP)
+            field_ = "backup_identity"
+            packed = decrypt(sealed, identity)
+            field_ = "backup_file"
+            return _pair_in(packed)
+        except OSError as error:
+            self.faults.append(Fault(field_, f"cannot be read: {error.strerror}", "the path of a file out of a record"))
+        except ValueError as error:
+            self.faults.append(
+                Fault(field_, str(error), "a copy out of a record, and the key of one of its recipients")
+            )
+        return None
+
+
+def _pair_in(packed: bytes) -> Fetched:
+    """The pair in a copy.
+
+    Raises:
+        ValueError: There is none that belongs together.
+    """
+    names = ("nginx.crt", "nginx.key")
+    found = unpack(packed, names)
+    certificate, key = (found[name] for name in names)
+    pair = Pair(
+        hashlib.sha256(certificate).hexdigest(), hashlib.sha256(key).hexdigest(),
+        read_certificates(certificate), spki_sha256_of_private(key),
+    )  # fmt: skip
+    if not pair.matches:
+        msg = "holds a key and a certificate that do not match"
+        raise ValueError(msg)
+    return Fetched(pair, certificate, key)
 
 
 @dataclass(frozen=True, slots=True)

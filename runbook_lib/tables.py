@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from textwrap import indent
 from typing import TYPE_CHECKING
 
-from runbook_lib.models import Certificate, Check, CommandResult, Facts, KeyDigest, Plan, Served, Verdict
+from runbook_lib.models import Certificate, Check, Command, CommandResult, Facts, KeyDigest, Plan, Served, Verdict
 from runbook_lib.secrets import redact
 from runbook_lib.text import plain
 
@@ -133,7 +133,7 @@ def checks_table(title: str, checks: Sequence[Check]) -> Table:
 def plan_table(plan: Plan) -> Table:
     """The commands that apply runs, each with its undo; in a terminal one below the other, to be read and copied."""
     rows = tuple(
-        (index, each.step, each.command.purpose, _script(each.command.script, each.command.stdin), each.command.undo)
+        (index, each.step, each.command.purpose, _script(each.command), each.command.undo)
         for index, each in enumerate(plan.commands, 1)
     )
     title = f"plan sha256:{plan.sha256}" + ("" if plan.commands else " (nothing to do)")
@@ -145,8 +145,9 @@ def plan_table(plan: Plan) -> Table:
     return replace(shown, text="\n".join(text))
 
 
-def _script(script: str, stdin: str) -> str:
-    return script + (f"\n(standard input: {len(stdin.encode())} bytes)" if stdin else "")
+def _script(command: Command) -> str:
+    given = f"{len(command.stdin.encode())} bytes" if command.stdin else "a secret" * bool(command.secret_stdin)
+    return command.script + (f"\n(standard input: {given})" if given else "")
 
 
 def step_table(title: str, results: Sequence[CommandResult], checks: Sequence[Check]) -> Table:

@@ -15,7 +15,7 @@ NAME = PACKAGE.name
 LEVELS = (
     {"text", "files"},
     {"models", "errors"},
-    {"state", "pki", "parameters", "secrets"},
+    {"state", "pki", "parameters", "secrets", "age"},
     {"tables"},
     {"steps", "server", "signers", "probe", "record"},
     {"session"},
@@ -36,7 +36,7 @@ WITHOUT_IO = frozenset({
 ROOMS = {
     "IPython": {"jupyter"}, "ipywidgets": {"jupyter"}, "ipykernel": {"jupyter"}, "jupyter_client": {"jupyter"}, "nbformat": {"jupyter"},
     "papermill": {"jupyter"}, "zmq": {"jupyter"}, "asyncssh": {"server", "lab"}, "click": {"cli", "terminal"}, "pandas": {"tables", "jupyter"},
-    "tabulate": {"tables"}, "yaml": {"parameters"}, "keyring": {"secrets"}, "subprocess": {"lab", "jupyter", "signers"},
+    "tabulate": {"tables"}, "yaml": {"parameters"}, "keyring": {"secrets"}, "pyrage": {"age"}, "subprocess": {"lab", "jupyter", "signers"},
 }  # fmt: skip
 CLOCK = {"now", "utcnow", "today"}
 DOES_IO = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}

@@ -184,7 +184,7 @@ class Change(ABC):
         """
         async with self.step("plan"):
             plan = self.planned = self.make_plan()
-            listed = [{"step": each.step, **asdict(each.command)} for each in plan.commands]
+            listed = [{"step": each.step, **asdict(replace(each.command, secret_stdin=""))} for each in plan.commands]
             self.record.journal.write(
                 "plan", name=plan.name, sha256=plan.sha256, way_back=plan.way_back, commands=listed
             )

@@ -79,6 +79,8 @@ class Installing(Staging):
                     self.judge("compare", (*self._made_for(facts), *self._comparison(facts)))
                 await self.apply("compare", staging)
                 facts = self.facts
+            if self.applies and self.prepared.kind == "restore":
+                self.judge("compare", await self.keep_copy(f"{self.folder}/backup", self.own.backup_sums, "backup"))
             checks: tuple[Check, ...] = (*self._made_for(facts), *self._comparison(facts))
             self.judge("compare", checks)
             if self.applies:
@@ -191,7 +193,9 @@ class Installing(Staging):
                 raise await self._back_from(error) from error
             self.facts = seen.with_change(replace(seen.change(self.change_id), decided="confirmed"))
             self.note_certificate("after", self.facts.live)
-            await self._read_on("confirm", self.leave_head())
+            staged = self.own.staged
+            sums = {"nginx.crt": staged.certificate_sha256, "nginx.key": staged.key_sha256}
+            await self._read_on("confirm", self.leave_head(), self.keep_copy(self.folder, sums, "pair"))
             return tables.step_table("confirm", results, checks)
 
     async def _seen(self) -> tuple[Facts, int | None]:
@@ -239,7 +243,7 @@ class Installing(Staging):
             raise Refused(f"{name} speaks of the server before the change, and the change is under way", server=self.parameters.host,
                           step=name, todo="run the cells below install; to begin anew, run the notebook from its top")  # fmt: skip
 
-    async def _read_on(self, after: str, *readings: Coroutine[None, None, None]) -> None:
+    async def _read_on(self, after: str, *readings: Coroutine[None, None, object]) -> None:
         """Reads what is true now, as far as the shell still answers; the outcome does not hang on it."""
         try:
             for each in readings:

@@ -39,16 +39,24 @@ class Restore(Installing):
     @property
     def recorded(self) -> Pair:
         """The pair that comes back."""
+        if self.prepared.fetched:
+            return self.prepared.fetched.pair
         change = self.facts.change(self.source)
         return change.before if self.parameters.pair == "before" else change.staged
+
+    @property
+    def _what(self) -> str:
+        if self.parameters.backup_file:
+            return f"pair in {self.parameters.backup_file}"
+        return f"{self.parameters.pair} pair of {f'change {self.source}' if self.source else 'no change'}"
 
     def own_checks(self) -> tuple[Check, ...]:
         """Whether the recorded pair is there and whole."""
         if same_files(self.recorded, self.facts.live):
-            self.idle = f"the live pair is already the {self.parameters.pair} pair of change {self.source}"
+            self.idle = f"the live pair is already the {self._what}"
             return ()
         good = self.recorded.matches
-        found = f"{self.parameters.pair} of {self.source or 'no change'}"
+        found = self._what
         return (
             judged(
                 "Is the recorded pair there, and do its key and certificate match?",
@@ -76,6 +84,7 @@ class Restore(Installing):
         """Opens the restore, backs up what is live, and stages the recorded pair."""
         if self.own.staged.chain:
             return ()
+        fetched = self.prepared.fetched
         place = folder.folder_of(self.parameters, self.source) + ("/backup" if self.parameters.pair == "before" else "")
         opening = (
             ()
@@ -85,5 +94,9 @@ class Restore(Installing):
         return (
             *opening,
             *backup.plan(self.facts, self.parameters, self.change_id),
-            *stage.plan_recorded(self.parameters, self.change_id, place),
+            *(
+                stage.plan_sent(self.parameters, self.change_id, fetched.certificate, fetched.key)
+                if fetched
+                else stage.plan_recorded(self.parameters, self.change_id, place)
+            ),
         )

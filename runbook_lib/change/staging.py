@@ -1,14 +1,15 @@
 """Runs that put a pair aside on the server before it may go live."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from runbook_lib import tables
 from runbook_lib.change.base import Change
 from runbook_lib.errors import SigningRefused
-from runbook_lib.models import Certificate, Check, Command, Facts, judged
+from runbook_lib.models import Certificate, Check, Command, Facts, Verdict, judged
 from runbook_lib.pki.certificates import bundle_pem, order_chain, read_certificates
+from runbook_lib.server.fetch import pack, read_files
 from runbook_lib.steps import compare, stage
 from runbook_lib.tables import Table
 
@@ -53,7 +54,32 @@ class Staging(Change):
             results = await self.apply(name, commands)
             judged = checks()
             self.judge(name, judged)
+            if name == "back up":
+                kept = await self.keep_copy(f"{self.folder}/backup", self.own.backup_sums, "backup")
+                self.judge(name, kept)
+                judged = (*judged, *kept)
             return tables.step_table(name, results, judged)
+
+    async def keep_copy(self, folder: str, sums: Mapping[str, str], name: str) -> tuple[Check, ...]:
+        """Keeps a copy of files of the server in the record, encrypted to the recipients of `fetch_backup`; in clear they are in memory alone.
+
+        Args:
+            folder: Where they lie on the server.
+            sums: SHA-256 by file name.
+            name: What the copy is called.
+        """
+        if not self.parameters.fetch_backup:
+            return ()
+        from runbook_lib.age import encrypt  # noqa: PLC0415 - few runs need it
+
+        file = f"{name}-{'-'.join(sorted(digest[:8] for digest in sums.values()))}.tar.age"
+        if not (self.record.folder / "files" / file).exists():
+            files = await read_files(self.session.shell, folder, sums, self.parameters.host)
+            self.record.add_file(file, encrypt(pack(files), self.parameters.fetch_backup))
+        known = len(self.parameters.fetch_backup)
+        question = f"Is an encrypted copy of the {name} in the record?"
+        found = f"{file}, for {known} recipient{'s' * (known > 1)}"
+        return (Check(question, "as it was proven", found, Verdict.PASS, "fetch_backup"),)
 
     def with_staged(self, chain: tuple[Certificate, ...]) -> Facts:
         """The facts as they will be when this certificate is staged beside its key."""

@@ -225,6 +225,19 @@ def spki_sha256_of(public: PublicKeyTypes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+def spki_sha256_of_private(pem: bytes) -> str:
+    """The same of the public key of a private key in PEM, without a passphrase.
+
+    Raises:
+        ValueError: It is no such key.
+    """
+    try:
+        return spki_sha256_of(serialization.load_pem_private_key(pem, None).public_key())
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        msg = "holds no private key that can be read"
+        raise ValueError(msg) from None
+
+
 def _public_key(pem: str) -> PublicKeyTypes:
     try:
         return serialization.load_pem_public_key(pem.encode())

@@ -140,12 +140,13 @@ class RootShell:
 
 def _frame(command: Command, mark: str) -> str:
     limited = f"timeout -k {KILL_AFTER_S} {command.time_limit_s} /bin/sh -c {shlex.quote(command.script)}"
-    if not command.stdin:
+    given = command.stdin or command.secret_stdin
+    if not given:
         return _frame_text(f"{limited} </dev/null", mark)
-    if not command.stdin.endswith("\n"):
+    if not given.endswith("\n"):
         msg = "standard input of a command must end with a line end"
         raise ValueError(msg)
-    return _frame_text(f"{limited} <<'{mark}'\n{command.stdin}{mark}", mark)
+    return _frame_text(f"{limited} <<'{mark}'\n{given}{mark}", mark)
 
 
 def _frame_unbounded(command: Command, mark: str) -> str:

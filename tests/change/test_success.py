@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asyncssh
+import pyrage
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
@@ -166,6 +168,48 @@ async def test_restore_brings_recorded_pairs_back(operator: Operator) -> None:
     forward = await operator.run("restore", change_id=install.change_id, pair="installed")
     assert forward.outcome is Outcome.DONE, forward.said
     assert operator.server.served() == new
+
+
+async def test_copies_off_the_box_bring_a_pair_back_to_a_new_server(operator: Operator) -> None:
+    """Encrypted to an SSH and an age key, never in clear; after an upgrade to a new machine the installed pair comes back from them."""
+    keys = {"ssh": operator.folder / "auditor", "age": operator.folder / "age.key"}
+    ssh_key = asyncssh.generate_private_key("ssh-ed25519")
+    keys["ssh"].write_bytes(ssh_key.export_private_key())
+    age_key = pyrage.x25519.Identity.generate()
+    keys["age"].write_text(f"# made for a test\n{age_key}\n")
+    for each in keys.values():
+        each.chmod(0o600)
+    recipients = [ssh_key.export_public_key().decode().strip(), str(age_key.to_public())]
+    first = operator.server.served()
+    request, install = await operator.replace(signer="self-signed", fetch_backup=recipients)
+    new, folder = operator.server.served(), operator.of(install.change_id)
+    assert install.record
+    backup, pair = sorted((install.record / "files").glob("*.tar.age"))
+    assert "Is an encrypted copy of the backup in the record?" in [row[1] for row in request.tables["back_up"].rows]
+    for private in (folder / "nginx.key", folder / "backup/nginx.key"):
+        for line in private.read_text().splitlines()[1:-1]:
+            assert not [
+                each for each in install.record.rglob("*") if each.is_file() and line.encode() in each.read_bytes()
+            ]
+
+    operator.server.reset()
+    assert not operator.state_dir.exists()
+    there = operator.server.served()
+    given = {"backup_file": str(pair), "backup_identity": f"file:{keys['ssh']}"}
+    planned = await operator.run("restore", **given, apply=False)
+    assert planned.outcome is Outcome.PLANNED, planned.said
+    assert operator.server.served() == there
+    back = await operator.run("restore", **given, approved_plan=planned.plan_sha256)
+    assert back.outcome is Outcome.DONE, back.said
+    assert operator.server.served() == new
+    assert "(standard input: a secret)" in repr(back.tables["plan"])
+    assert back.record
+    assert (operator.of(back.change_id) / "nginx.key").read_text().splitlines()[1] not in (
+        back.record / "journal.jsonl"
+    ).read_text()
+    older = await operator.run("restore", backup_file=str(backup), backup_identity=f"file:{keys['age']}")
+    assert older.outcome is Outcome.DONE, older.said
+    assert operator.server.served() == first
 
 
 async def test_a_second_run_has_nothing_to_do(operator: Operator) -> None:
