@@ -86,7 +86,7 @@ def main() -> None:
     """Replace the HTTPS certificate of a Juniper Apstra server, one checked step at a time.
 
     Begin with `runbook plan -f parameters/lab.yaml`: it changes nothing. A run changes a server only with
-    `apply: true`. The last line of its output is `outcome:`, how it ended, and where its record is.
+    `apply: true`. Its last line is `outcome:`, how it ended, and where its record is.
     """
     for stream in (
         "stdin",
@@ -152,7 +152,7 @@ def replace(**given: Any) -> None:  # noqa: ANN401
     _end(*_heard(lambda: _run(_usable("request", given), "request", "install")))
 
 
-@main.command()
+@main.command(epilog=_EXIT_STATUS)
 @parameters
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of tables.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output instead of tables.")
@@ -238,13 +238,17 @@ def list_(records_dir: Path | None) -> None:
 def show_record(record: Path, records_dir: Path | None) -> None:
     """One record, by its change id or its folder: every event with its time, the files, the notebooks."""
     from runbook_lib.record.archive import contents, story  # noqa: PLC0415
+    from runbook_lib.record.journal import read, telling_run  # noqa: PLC0415
     from runbook_lib.record.summary import fields  # noqa: PLC0415
     from runbook_lib.tables import table  # noqa: PLC0415
 
     folder = record if record.is_dir() else (records_dir or _base() / "records") / record.name
     if not (folder / "journal.jsonl").is_file():
         raise click.BadParameter(f"{record} is no record; `runbook records list` names them", param_hint="RECORD")
-    click.echo(f"{summary_table(fields(folder))!r}\n")
+    summary = fields(folder, telling_run(read(folder)))
+    click.echo(f"{summary_table(summary)!r}\n")
+    if summary["way back"].startswith("ssh "):  # whole, to be copied
+        click.echo(f"by hand the old pair comes back with: {summary['way back']}\n")
     click.echo(repr(table("every event of the record", ("when (UTC)", "event", "what"), story(folder))))
     click.echo(plain("\n" + "\n".join(contents(folder))))
 

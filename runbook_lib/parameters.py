@@ -21,6 +21,11 @@ PRACTICE = "/tmp/apstra-practice"  # noqa: S108 - the practice server's place, t
 LONGEST_DNS_NAME = 253  # RFC 1035, section 2.3.4, without the root's dot
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _FOLDER = re.compile(r"(/[A-Za-z0-9._][A-Za-z0-9._-]*)+")  # goes into shell text as it is
+_LISTS = {
+    "san": '["DNS:apstra.example.com", "IP:192.0.2.10"]',
+    "service_addresses": '["apstra.example.com", "192.0.2.10"]',
+    "fetch_backup": '["ssh-ed25519 AAAA…"]',
+}
 _KINDS = {
     "string_type": (
         "is no text",
@@ -28,7 +33,7 @@ _KINDS = {
     ),
     "int_type": ("is no whole number", "a whole number without quotes"),
     "bool_type": ("is no boolean", "true or false without quotes (with -p: True or False)"),
-    "list_type": ("is no list", 'a list, such as ["apstra.example.com", "192.0.2.10"]'),
+    "list_type": ("is no list", "a list, such as {}"),
     "dict_type": ("is no mapping", "names and values, such as {ca_certificate: ca.pem}"),
     "extra_forbidden": ("is no parameter", "one of the names in the notebook's parameters cell"),
 }
@@ -85,7 +90,7 @@ def _alternative_name(text: str) -> str:
         return text
     if kind == "DNS" and not value.isascii():
         raise _wrong("is a DNS name outside ASCII", f"DNS:{_a_label(value)}, the name's A-label form")
-    raise _wrong("is no subject alternative name", "DNS:apstra.example.com or IP:192.0.2.10")
+    raise _wrong(f"is {text!r}, which is no subject alternative name", "DNS:apstra.example.com or IP:192.0.2.10")
 
 
 def _a_label(name: str) -> str:
@@ -93,6 +98,12 @@ def _a_label(name: str) -> str:
         return name.encode("idna").decode()
     except UnicodeError:
         return "xn--…"
+
+
+def _country(text: str) -> str:
+    if not re.fullmatch("([A-Z]{2})?", text):
+        raise _wrong("is no country code", 'two capital letters in quotes, such as "DE"')
+    return text
 
 
 def _secret_reference(text: str) -> str:
@@ -235,7 +246,7 @@ class Parameters(BaseModel):
     )
     locality: Annotated[str, Field(max_length=128), AfterValidator(_plain)] = Field("", description="subject L")
     state: Annotated[str, Field(max_length=128), AfterValidator(_plain)] = Field("", description="subject ST")
-    country: Annotated[str, Field(pattern=r"^([A-Z]{2})?$")] = Field("", description="subject C, two capital letters")
+    country: Annotated[str, AfterValidator(_country)] = Field("", description="subject C, two capital letters")
     email: Annotated[str, Field(pattern=r"^([!-?A-~]+@[A-Za-z0-9.-]+)?$", max_length=128)] = Field(
         "", description="subject emailAddress"
     )
@@ -353,7 +364,8 @@ def _fault(error: Any) -> Fault:  # noqa: ANN401 - pydantic's own mapping
     if error["type"] == "extra_forbidden" and (alike := difflib.get_close_matches(name, Parameters.model_fields, 1)):
         return Fault(name, "is no parameter", f"{alike[0]}, if that is what is meant")
     if error["type"] in _KINDS:
-        return Fault(name, *_KINDS[error["type"]])
+        wrong, write = _KINDS[error["type"]]
+        return Fault(name, wrong, write.format(_LISTS.get(name, "[...]")) if error["type"] == "list_type" else write)
     return Fault(name, error["msg"].replace("Input should", "should").replace("String should", "should"), about)
 
 
@@ -475,8 +487,9 @@ def read_yaml(text: str, *, name: str) -> dict[str, object]:
         values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
     except _NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}" if mark else ""
-        raise UnusableParameters([Fault(name, f"is no YAML{place}", "one `name: value` a line")]) from None
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        write = "one `name: value` a line, and a value with `: ` in it or a sign such as * & @ % before it in quotes"
+        raise UnusableParameters([Fault(name, f"is no YAML{place}", write)]) from None
     if values is None:
         return {}
     if not isinstance(values, dict):

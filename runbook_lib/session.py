@@ -91,7 +91,7 @@ def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[
         sudo_password=gathered.secret("sudo_password", parameters.sudo_password),
         signer=gathered.signer(needed=kind == "request"),
         handed_in=gathered.certificates("certificate_file", parameters.certificate_file, absent_is_fine=True),
-        trust=gathered.certificates("ca_file", parameters.ca_file),
+        trust=gathered.trust(),
         fetched=gathered.fetched(),
     )
     if gathered.faults:
@@ -134,7 +134,8 @@ class _Gathered:
         try:
             value = resolve(reference, name=name, base=self.base, ask=self.ask)
         except SecretUnavailable as error:
-            self.faults.append(Fault(name, str(error), "a reference that leads to the secret"))
+            said = str(error).removeprefix(f"{name}: ")
+            self.faults.append(Fault(name, said, "a reference that leads to the secret"))
             return None
         REGISTRY.add(value, name=name, public=self._public)
         return value
@@ -192,10 +193,18 @@ class _Gathered:
         except OSError as error:
             self.faults.append(Fault(name, f"cannot be read: {error.strerror}", "the path of an existing file"))
         except ValueError as error:
-            self.faults.append(
-                Fault(name, f"holds no certificate: {error}", "what the CA handed back: PEM, DER or PKCS#7")
+            write = (
+                "what the CA handed back: PEM, DER or PKCS#7" if absent_is_fine else "the CA's root certificate, as PEM"
             )
+            self.faults.append(Fault(name, f"holds no certificate: {error}", write))
         return ()
+
+    def trust(self) -> tuple[Certificate, ...]:
+        """The certificates of `ca_file`, of which at least one can vouch for others."""
+        found = self.certificates("ca_file", self.parameters.ca_file)
+        if found and not any(each.is_ca or each.self_signed for each in found):
+            self.faults.append(Fault("ca_file", "holds no CA's certificate", "the CA's root certificate, as PEM"))
+        return found
 
     def fetched(self) -> Fetched | None:
         """The pair of `backup_file`, opened with `backup_identity`."""

@@ -59,6 +59,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         styler = self.frame.style.format(escape="html").format_index(escape="html", axis="columns")
+        # JupyterLab would set what stands between two $ as a formula
+        styler = styler.set_table_attributes('class="mathjax_ignore tex2jax_ignore"')
         styler = styler.hide(axis="index").set_caption(html.escape(self.title))
         exact = [index for index, name in enumerate(self.columns) if name in self.monospace]
         rules = [
@@ -76,8 +78,10 @@ class Table:
 
         width = min(shutil.get_terminal_size((110, 24)).columns, WIDEST)
         limits = _widths(self.columns, self.rows, width, self.keep)
+        # tabulate takes the text False for a truth value, and writes True; a blank tells it that it is text
+        rows = [[f"{cell} " if cell in {"True", "False"} else cell for cell in row] for row in self.rows]
         text = tabulate(
-            [list(row) for row in self.rows],
+            rows,
             list(self.columns),
             tablefmt="simple",
             maxcolwidths=limits,

@@ -49,6 +49,9 @@ def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
             show(csr.read_text())
         show(f"The CA is to sign this CSR, {csr}.")
         show("Then: runbook install with the same parameters, apply, and as certificate_file what the CA handed back.")
+    begun = last_run(events)[0]
+    if outcome is Outcome.DONE and begun.get("notebook") == "request":
+        show(f"The certificate is staged. Next: runbook install with the same parameters, for change {record.name}.")
     way_back = str(planned["way_back"]) if planned and planned["name"] != "request" else ""
     if summary["way back"] == way_back and way_back not in said:
         (show if outcome is Outcome.DONE else say)(f"by hand the old pair comes back with: {way_back}")

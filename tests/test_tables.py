@@ -297,3 +297,14 @@ def test_a_table_is_a_pandas_frame_too() -> None:
     """The same cells, for whoever wants to go on with them."""
     frame = table("t", ("a", "b"), [(1, "x")]).frame
     assert frame.to_dict("list") == {"a": ["1"], "b": ["x"]}
+
+
+def test_a_terminal_shows_words_as_they_are() -> None:
+    """tabulate would take the text False for a truth value, and write True."""
+    shown = repr(table("t", ("a", "b"), [("apply", "False"), ("apply", "True"), ("number", "007")], keep=("b",)))
+    assert [line.split()[-1] for line in shown.splitlines()[3:]] == ["False", "True", "007"]
+
+
+def test_no_formula_is_made_of_a_command() -> None:
+    """JupyterLab hands what stands between two dollar signs to MathJax, but for elements of these classes."""
+    assert 'class="mathjax_ignore tex2jax_ignore"' in table("t", ("a",), [("$each | $x",)])._repr_html_()

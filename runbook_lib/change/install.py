@@ -42,7 +42,7 @@ class Install(Installing):
             self.state is State.ROLLED_BACK and self.parameters.change_id == self.change_id
         )
         todo = {
-            State.DONE: "certificate_file is not what is served, and no change waits for it: run request with change_id=new",
+            State.DONE: f"certificate_file is not what is served, and no change waits for it: {self._begin('run request with change_id=new')}",
             State.FOREIGN: "the live pair is another one now: run request with change_id=new",
             State.ROLLED_BACK: f"mend the cause and give change_id={self.change_id}, or run request with change_id=new",
             State.UNCONFIRMED: "wait until its guard has put the old pair back, then run again",
@@ -54,20 +54,20 @@ class Install(Installing):
                 f"{self.change_id} is {self.state}" if self.own.files else "none",
                 good=fit,
                 source="design: states",
-                todo=todo.get(self.state, self._begin()),
+                todo=todo.get(self.state, self._begin("run request first")),
             ),
             *install.checks(self.parameters),
         )
 
-    def _begin(self) -> str:
+    def _begin(self, first: str) -> str:
         """What to do where no change is open: one that was rolled back last may be tried again."""
         *_, last = (
             "",
             *(name for name, kind, decided in self.facts.listed if decided == "rolled-back" and kind == "replace"),
         )
         if last <= self.choice.last:
-            return "run request first"
-        return f"run request first; or, to try {last} again, which was rolled back, run install with change_id={last}"
+            return first
+        return f"{first}; or, to try {last} again, which was rolled back, run install with change_id={last}"
 
     def expected(self) -> Facts:
         """The facts with the certificate that was handed in, where it is not staged yet."""

@@ -294,10 +294,12 @@ def _in_container(nginx: Nginx, command: Sequence[str]) -> Reply | None:  # noqa
             return dataclasses.replace(_nginx_test(nginx), stdout=shown)
         case ["nginx", "-s", "reload"]:
             return _nginx_does(nginx.reload, "signal process started")
+        case ["nginx", "-t", "-q", "-c", file]:
+            return _nginx_does(lambda: nginx.test_aside(file))
         case ["nginx", "-c", file]:
             return _nginx_does(lambda: nginx.start_aside(file))
         case ["nginx", "-c", file, "-s", "stop"]:
-            return _nginx_does(lambda: nginx.stop_aside(file), "signal process started")
+            return _nginx_does(lambda: nginx.stop_aside(file))
         case ["cat", path]:
             return _cat(nginx, path)
     return None

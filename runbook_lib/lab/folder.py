@@ -153,7 +153,7 @@ def _shims(folder: Path) -> None:
     python, script = shlex.quote(sys.executable), shlex.quote(str(_SHIMS / "docker.py"))
     (folder / "docker").write_text(f'#!/bin/sh\nexec {python} -I -S {script} "${{0%/*/*}}" "$@"\n')
     docker = shlex.quote(str(folder / "docker"))
-    (folder / "inside/nginx").write_text(f'#!/bin/sh\nexec {docker} exec "$CONTAINER" nginx "$@"\n')
+    (folder / "inside/nginx").write_text((_SHIMS / "nginx").read_text().replace("DOCKER", docker))
     for shim in ("sudo", "systemctl", "docker", "inside/nginx"):
         (folder / shim).chmod(0o755)
 

@@ -87,24 +87,29 @@ class Nginx:
         _, self._context = self._load()
         self._drop_connections()
 
+    def test_aside(self, file: str) -> None:
+        """`nginx -t -q -c FILE`: whether another nginx could serve one pair; its files are those of the machine.
+
+        Raises:
+            EmergencyError: It would not start.
+        """
+        _server_context(_value(file, "ssl_certificate "), _value(file, "ssl_certificate_key "), Path)
+
     def start_aside(self, file: str) -> None:
-        """`nginx -c FILE`: another nginx, for one server with one pair on a Unix socket, its folders those of the machine.
+        """`nginx -c FILE`: that nginx serves, on a Unix socket.
 
         Raises:
             EmergencyError: It does not start.
         """
-        place, certificate, key = (
-            found[1] if (found := re.search(rf"\b{name}([^\s;]+)", Path(file).read_text())) else ""
-            for name in ("listen unix:", "ssl_certificate ", "ssl_certificate_key ")
-        )
-        context = _server_context(certificate, key, Path)
+        context = _server_context(_value(file, "ssl_certificate "), _value(file, "ssl_certificate_key "), Path)
         listener = self._aside[file] = socket.socket(socket.AF_UNIX)
-        listener.bind(place)
+        listener.bind(_value(file, "listen unix:"))
         listener.listen()
         self._accept(listener, lambda: context)
+        Path(_value(file, "pid ")).write_text(f"{os.getpid()}\n")
 
     def stop_aside(self, file: str) -> None:
-        """`nginx -c FILE -s stop`."""
+        """A SIGTERM for that nginx."""
         _close(self._aside.pop(file))
 
     def stop(self) -> None:
@@ -177,6 +182,11 @@ class Nginx:
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def _value(file: str, directive: str) -> str:
+    found = re.search(rf"(?m)^\s*{directive}([^\s;]+)", Path(file).read_text())
+    return found[1] if found else ""
 
 
 def _close(listener: socket.socket) -> None:

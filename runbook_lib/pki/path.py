@@ -89,7 +89,8 @@ def _trusted(chain: Sequence[Certificate], trust: Sequence[Certificate], now: dt
     if unsent == anchors:
         return Check(question, expected, f"the intermediate {unsent[0].subject} is in ca_file alone, so nginx will not send it", Verdict.FAIL,
                      "RFC 5246, section 7.4.2", "hand in the certificate with this intermediate after it")  # fmt: skip
-    refusal = _refusal(chain, anchors, now)
+    # the leaf's own dates are another check's
+    refusal = _refusal(chain, anchors, min(max(now, leaf.not_before), leaf.not_after))
     return judged(
         question, expected, refusal or anchors[0].subject, good=not refusal, source=PATH_RULES, todo=WHOLE_CHAIN
     )

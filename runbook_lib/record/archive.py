@@ -7,11 +7,10 @@ from pathlib import Path
 
 from runbook_lib.errors import Refused
 from runbook_lib.files import write_whole
-from runbook_lib.models import CHANGE_ID, Outcome
-from runbook_lib.record.journal import Event, Journal, outcome_of, read, runs_of
+from runbook_lib.models import CHANGE_ID
+from runbook_lib.record.journal import Event, Journal, outcome_of, read, runs_of, telling_run
 from runbook_lib.tables import milliseconds
 
-_LEAVES_AS_IT_IS = {Outcome.NOTHING_TO_DO, Outcome.REFUSED, Outcome.PLANNED, Outcome.UNUSABLE}
 _NOT_OURS = (KeyError, TypeError, ValueError)  # what reading an event raises that was written by something else
 
 
@@ -89,21 +88,21 @@ def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
 def _summary(folder: Path) -> RecordSummary:
     events = read(folder)
     try:
-        runs = [(run[0], outcome_of(run)) for run in runs_of(events)]
+        runs = [run[0] for run in runs_of(events)]
+        told = telling_run(events)
+        outcome = outcome_of(told)
     except _NOT_OURS:
         runs = []
     if not runs:
         return RecordSummary(folder.name, "", (), "", "broken", "", "")
-    # a run that found nothing to do, was refused or only planned has not changed how the change stands
-    told, outcome = next((each for each in reversed(runs) if each[1] not in _LEAVES_AS_IT_IS), runs[-1])
     return RecordSummary(
         change_id=folder.name,
-        server=str(told.get("host", "")),
-        runs=tuple(str(run.get("notebook", "")) for run, _ in runs),
+        server=str(told[0].get("host", "")),
+        runs=tuple(str(run.get("notebook", "")) for run in runs),
         started=str(events[0]["at"]),
         outcome=outcome,
-        ticket=str(told.get("ticket", "")),
-        operator=str(told.get("operator", "")),
+        ticket=str(told[0].get("ticket", "")),
+        operator=str(told[0].get("operator", "")),
     )
 
 
@@ -141,7 +140,8 @@ def told(event: Event) -> str:  # noqa: C901, PLR0911 - one line an event reads 
             files = ", ".join(each[0] for each in event["digests"])
             return f"{len(keys)} public key{'' if len(keys) == 1 else 's'} in {files}: {', '.join(sorted(keys))}"
         case "plan":
-            return f"plan of {len(event['commands'])} commands, sha256:{event['sha256']}"
+            number = len(event["commands"])
+            return f"plan of {number} command{'' if number == 1 else 's'}, sha256:{event['sha256']}"
         case "intent":
             return f"{event['step']}: {event['purpose']}"
         case "result":

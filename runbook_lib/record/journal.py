@@ -19,6 +19,7 @@ from runbook_lib.models import Outcome
 
 NAME = "journal.jsonl"
 Event = Mapping[str, Any]
+_LEAVES_AS_IT_IS = {Outcome.NOTHING_TO_DO, Outcome.REFUSED, Outcome.PLANNED, Outcome.UNUSABLE}
 
 
 class JournalUnusable(Refused):
@@ -186,6 +187,15 @@ def last_run(events: Sequence[Event]) -> Sequence[Event]:
     """The events of the last run alone."""
     starts = [index for index, event in enumerate(events) if event["event"] == "run"]
     return events[starts[-1] :] if starts else events
+
+
+def telling_run(events: Sequence[Event]) -> Sequence[Event]:
+    """The last run that made a difference to how the change stands; the last one where none did.
+
+    A run that found nothing to do, was refused or only planned has left it as it was.
+    """
+    runs = list(runs_of(events))
+    return next((run for run in reversed(runs) if outcome_of(run) not in _LEAVES_AS_IT_IS), runs[-1] if runs else ())
 
 
 def outcome_of(events: Sequence[Event]) -> Outcome:

@@ -8,15 +8,16 @@ from runbook_lib.record.journal import Event, arms, last_run, outcome_of, read
 from runbook_lib.tables import fingerprint, milliseconds
 
 
-def fields(folder: Path) -> dict[str, str]:
+def fields(folder: Path, run: Sequence[Event] | None = None) -> dict[str, str]:
     """What a person pastes into a ticket, by the name of the field.
 
     Args:
         folder: The record's folder.
+        run: The events of the run that it is to speak of; without, the last one.
     """
     events = read(folder)
-    run = last_run(events)
-    outcome = outcome_of(events)
+    run = last_run(events) if run is None else run
+    outcome = outcome_of(run)
     begun, facts, plan = (next(_of(run, name), {}) for name in ("run", "facts", "plan"))
     armed = any(map(arms, run)) or facts.get("state") == State.UNCONFIRMED
     untouched = not any(map(_puts_back, run))
@@ -27,7 +28,7 @@ def fields(folder: Path) -> dict[str, str]:
         **({"why": end["what"].splitlines()[0]} if end.get("what") else {}),
         "server": f"{begun.get('host', '')}{hostname}",
         "change": folder.name,
-        "ticket": begun.get("ticket") or "none",
+        "ticket": _ticket(events),
         "reason": begun.get("reason") or "none",
         "operator": begun.get("operator", ""),
         "when": " to ".join(each["at"][:19].replace("T", " ") for each in (run[:1] and (run[0], run[-1]))) + " UTC",
@@ -40,6 +41,13 @@ def fields(folder: Path) -> dict[str, str]:
         else f"none needed: this run {'did not touch the live pair' if untouched else 'only put an old pair back'}",
         "record": str(folder),
     }
+
+
+def _ticket(events: Sequence[Event]) -> str:
+    """The one that was given last: a run that goes on with a change need not say it again."""
+    return next(
+        (event["ticket"] for event in reversed(events) if event["event"] == "run" and event.get("ticket")), "none"
+    )
 
 
 def _of(events: Sequence[Event], name: str) -> Iterator[Event]:

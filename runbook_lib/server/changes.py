@@ -37,9 +37,9 @@ _LARGEST = 1 << 18
 def pair(folder: str) -> Fact[Pair]:
     """The pair in a folder; the private key by its hash and its public key alone."""
     lines = [
-        "part sums; sha256sum nginx.crt nginx.key",
-        f"part public; {_PUBLIC.format('nginx.key')}",
-        f"part certificate; head -c {_LARGEST} nginx.crt",
+        "part sums; for each in nginx.crt nginx.key; do [ ! -f $each ] || sha256sum $each; done",
+        f"part public; [ ! -f nginx.key ] || {_PUBLIC.format('nginx.key')}",
+        f"part certificate; [ ! -f nginx.crt ] || head -c {_LARGEST} nginx.crt",
     ]
 
     def process(parts: dict[str, bytes]) -> Pair:

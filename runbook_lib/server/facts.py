@@ -12,7 +12,7 @@ from typing import Any
 
 from runbook_lib.models import Command, Container, FileFact, Mount, Served
 from runbook_lib.parameters import is_ip_address
-from runbook_lib.server.reading import DOCKER, Fact, in_parts
+from runbook_lib.server.reading import DOCKER, DOCKER_LIMIT_S, Fact, in_parts
 
 TOOLS = ("docker", "flock", "openssl", "setsid", "sha256sum", "sync", "tar", "timeout")
 LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
@@ -64,7 +64,7 @@ def containers() -> Fact[tuple[Container, ...]]:
     def process(text: str) -> tuple[Container, ...]:
         return tuple(_container(each) for each in json.loads(text or "[]"))
 
-    return Fact(Command("which containers there are", script), process, slow=True)
+    return Fact(Command("which containers there are", script, time_limit_s=DOCKER_LIMIT_S), process, slow=True)
 
 
 def container(container_id: str) -> Fact[Container | None]:
@@ -73,7 +73,11 @@ def container(container_id: str) -> Fact[Container | None]:
     def process(text: str) -> Container | None:
         return next(map(_container, json.loads(text or "[]")), None)
 
-    return Fact(Command("how the container is", f"{DOCKER} inspect {shlex.quote(container_id)}"), process, slow=True)
+    return Fact(
+        Command("how the container is", f"{DOCKER} inspect {shlex.quote(container_id)}", time_limit_s=DOCKER_LIMIT_S),
+        process,
+        slow=True,
+    )
 
 
 def _container(said: Mapping[str, Any]) -> Container:

@@ -40,7 +40,8 @@ give_up() {
 }
 
 end_runs() { # a run that hangs with the lock in its hand: its root shell is ended, what that started ends by its time limit
-  [ ! -e "$here/decided" ] || return 0 # somebody is putting the old pair back
+  # somebody may be putting the old pair back
+  [ "$(cat "$here/decided" 2>/dev/null)" != rolled-back ] || [ -e "$here/settled" ] || return 0
   for held in /proc/[0-9]*/fd/9; do
     [ "$held" -ef "$conf_dir" ] || continue
     shell=${held#/proc/} shell=${shell%%/*}
@@ -50,9 +51,18 @@ end_runs() { # a run that hangs with the lock in its hand: its root shell is end
   done
 }
 
+take() { # the lock, whoever holds it: a run is ended, and what a run started has ended by its time limit
+  flock -w 5 9 && return
+  end_runs
+  flock -w 120 9 || say "something that is no run holds the lock of $conf_dir: going on without it"
+}
+
 lock() { # lock SECONDS [first]: the lock of conf_dir, at once where the run's own shell hands it down as descriptor 9
   [ /proc/self/fd/9 -ef "$conf_dir" ] || exec 9<"$conf_dir"
-  [ -z "${2:-}" ] || flock -w 5 9 || end_runs # by hand: before whatever a run is at
+  if [ -n "${2:-}" ]; then # by hand: before whatever a run is at
+    take
+    return
+  fi
   flock -w "$1" 9 || give_up 1 "another run holds the lock of $conf_dir"
 }
 
@@ -144,9 +154,15 @@ done_with_it() { # the old pair is back and serves
   return 0 # with no room for the mark the old pair serves all the same
 }
 
+confirmed() { # every change that was confirmed, as an id a line
+  for each in "$here"/../*/decided; do
+    [ "$(cat "$each" 2>/dev/null)" != confirmed ] || basename "${each%/decided}"
+  done
+}
+
 ours() { # nobody has put a third pair there since, and no later change was confirmed: what lies there is still this change's to undo
-  for other in "$here"/../*/decided; do
-    if [ "$other" -nt "$here/armed" ] && [ ! "$other" -ef "$here/decided" ] && [ "$(cat "$other")" = confirmed ]; then return 1; fi
+  for other in $(confirmed); do
+    grep -qxF -- "$other" "$here/confirmed-before" || return 1
   done
   [ -z "$in_place" ] || return 0 # a file that was cut short while it was written has no sum that could be known
   for name in nginx.key nginx.crt; do
@@ -224,6 +240,7 @@ arm() { # the timer itself writes that it is armed, so that there is no armed gu
   [ ! -e "$here/armed" ] || give_up 1 "the guard is armed already"
   (cd -- "$here/backup" && sha256sum --check --status --strict SHA256SUMS) || give_up 1 "the backup does not prove whole"
   holds "$here/backup" "$before_sums" || give_up 1 "the backup holds another pair"
+  confirmed >"$here/confirmed-before" && sync -- "$here/confirmed-before" || give_up 1 "cannot arm"
   if by_systemd; then # where logind ends what a session leaves, setsid alone would not help
     systemd-run --quiet --collect sh "$here/guard.sh" timer "$1" 9<&- || give_up 1 "cannot arm"
   else
@@ -253,10 +270,7 @@ timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer a
   done
   while ! settled; do # again where the pair could not be put back or nginx not be started: a full disk is not for ever
     exec 9<"$conf_dir"
-    if ! flock -w 5 9; then
-      end_runs
-      flock 9
-    fi
+    take
     read -r mine _ <"$here/armed" && [ "$mine" = "$$" ] || exit 0
     if settled; then break; fi
     if ! ours; then

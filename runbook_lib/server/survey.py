@@ -151,7 +151,15 @@ async def _read(
     if not every:
         return []
     command, apart = all_at_once(every)
-    (answer,) = await shell.run_all([command], bounded=False)
+    answer = await shell.run(command)
+    if answer.timed_out:
+        todo = "look at the server: a file system or its docker may hang"
+        raise Refused(
+            "the server could not be read",
+            server=host,
+            why=f"no answer in {command.time_limit_s} s: {command.purpose}",
+            todo=todo,
+        )
     try:
         pairs = list(zip(every, apart(answer), strict=True))
     except ValueError:

@@ -1,6 +1,7 @@
 """What must be true of a server before anything on it changes."""
 
 import datetime as dt
+import math
 
 from runbook_lib.models import Check, Facts, State, Verdict, judged
 from runbook_lib.parameters import Parameters, inside_window
@@ -84,11 +85,14 @@ def _files(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
     key = entries.get("nginx.key")
     loose = key is not None and key.kind == "f" and int(key.mode, 8) & 0o077
     broken = Verdict.WARN if parameters.accept_broken_start else Verdict.FAIL
+    there = judged(
+        "Are certificate and key regular files?", "nginx.crt and nginx.key", ", ".join(odd) + " missing or no file" if odd else "both",
+        good=not odd, source="vendor's step 2", todo="correct conf_dir, or put the files there",
+    )  # fmt: skip
+    if odd == list(_PAIR):
+        return (there,)  # all else would follow from that
     checks = [
-        judged(
-            "Are certificate and key regular files?", "nginx.crt and nginx.key", ", ".join(odd) + " missing or no file" if odd else "both",
-            good=not odd, source="vendor's step 2", todo="correct conf_dir, or put the files there",
-        ),
+        there,
         judged(
             "Do the live key and certificate match?", "the same public key", "the same" if facts.live.matches else "different or unreadable",
             good=facts.live.matches, bad=broken, source="vendor's step 5",
@@ -132,6 +136,8 @@ def _place(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
 def _served(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
     seen = [each for each in facts.served if each.vantage == "server"]
     leaf = facts.live.chain[0] if facts.live.chain else None
+    if not {each.name for each in facts.conf_files if each.kind == "f"} & set(_PAIR):
+        return ()
     live = leaf.pem.strip() if leaf else ""
     failed = [
         f"{each.address}: {each.error or 'another certificate'}"
@@ -149,7 +155,7 @@ def _served(facts: Facts, parameters: Parameters) -> tuple[Check, ...]:
             todo="restart nginx or look at its log first; set accept_broken_start to go on as it is",
         ),
         judged(
-            "How long is the live certificate still good?", "30 days or more", f"{days:.0f} days",
+            "How long is the live certificate still good?", "30 days or more", f"{math.floor(days)} days",
             good=days >= 30, bad=Verdict.WARN, source="RFC 5280, section 4.1.2.5", todo="replace it now",  # noqa: PLR2004
         ),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Facts: what the parsers make of what servers print, and all of it read from running servers."""
 
+import asyncio
 import base64
 import dataclasses
 import datetime as dt
@@ -485,3 +486,16 @@ def test_slow_facts_are_read_beside_the_others(tmp_path: Path) -> None:
         ("none", 4, ""),
         ("slow, too", 0, "no line end"),
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(server: ServerUnderTest) -> None:
+    """It is no pair, and reading goes on; nothing is left running on the server."""
+    conf_dir = server.parameters["conf_dir"]
+    server.run(f"cd {conf_dir} && mv nginx.crt aside && mkfifo nginx.crt")
+    try:
+        facts = await asyncio.wait_for(survey(server), 20)
+    finally:
+        server.run(f"cd {conf_dir} && mv -f aside nginx.crt")
+    assert facts.live.certificate_sha256 == ""
+    assert {each.name: each.kind for each in facts.conf_files}["nginx.crt"] == "p"

@@ -280,6 +280,61 @@ def test_a_rollback_that_died_half_way_is_done_by_the_timer(guarded: Guarded) ->
     assert guarded.path("settled").exists()
 
 
+def other_change(guarded: Guarded, name: str, word: str) -> Path:
+    """Another change on the same server, decided."""
+    folder = guarded.server.path(str(Path(guarded.folder).with_name(name)))
+    folder.mkdir(exist_ok=True)
+    (folder / "decided").write_text(f"{word}\n")
+    return folder / "decided"
+
+
+def test_a_clock_that_was_ahead_switches_no_guard_off(on_practice: Guarded) -> None:
+    """An earlier change was confirmed while the server's clock was a year ahead: this one is undone all the same."""
+    earlier = other_change(on_practice, "earlier", "confirmed")
+    os.utime(earlier, (time.time() + 31_536_000,) * 2)
+    on_practice.ok("arm", "1")
+    on_practice.ok("swap")
+    wait_until(lambda: on_practice.decided == "rolled-back" and on_practice.timers() == 0)
+    on_practice.assert_as_before()
+
+
+def test_a_later_change_that_was_confirmed_is_left_alone(on_practice: Guarded) -> None:
+    """Even one with a clock that has gone back since: what lies there is that change's."""
+    on_practice.ok("arm", "2")
+    on_practice.ok("swap")
+    os.utime(other_change(on_practice, "later", "confirmed"), (1, 1))
+    wait_until(lambda: on_practice.timers() == 0)
+    assert on_practice.live == "new"
+    assert "left alone" in on_practice.path("guard.log").read_text()
+
+
+def test_nobody_else_can_keep_the_lock_for_ever(on_real: Guarded) -> None:
+    """Any user of the server can lock a folder that he can read: the old pair comes back without it."""
+    script = on_real.path("guard.sh")
+    assert "flock -w 120 9" in script.read_text()
+    script.write_text(script.read_text().replace("flock -w 120 9", "flock -w 2 9"))
+    on_real.ok("arm", "2")
+    on_real.ok("swap")
+    on_real.run(f"setsid su -s /bin/sh nobody -c 'exec 9<{on_real.conf_dir}; flock 9; exec sleep 60' >/dev/null 2>&1 &")
+    wait_until(lambda: on_real.decided == "rolled-back" and on_real.timers() == 0)
+    assert "going on without it" in on_real.path("guard.log").read_text()
+    on_real.run("pkill -u nobody sleep")
+    on_real.assert_as_before()
+
+
+@pytest.mark.asyncio
+async def test_by_hand_a_confirmed_pair_goes_before_a_run_that_sleeps(on_real: Guarded) -> None:
+    """The change was confirmed long ago; another run sleeps with the lock in its hand: restore.sh ends it."""
+    on_real.install()
+    on_real.ok("confirm")
+    async with root_shell(on_real.server) as shell:
+        await shell.lock(on_real.conf_dir)
+        assert (await asyncio.to_thread(on_real, "restore"))[0] == 0
+        with pytest.raises(ShellLost):
+            await shell.run(Command("anything", "true"))
+    on_real.assert_as_before()
+
+
 def test_a_timer_leaves_a_third_pair_alone(on_practice: Guarded) -> None:
     """A later change, or a person, has put another pair there: nothing of it is undone, at boot neither."""
     on_practice.install(seconds=3)

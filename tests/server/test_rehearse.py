@@ -1,7 +1,6 @@
 """The dress rehearsal on both servers: what nginx can serve, what it cannot, and that nothing is left of it."""
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -46,9 +45,10 @@ class Staged:
 
     def assert_nothing_is_left(self) -> None:
         """No folder, socket or process; the live pair and what is served are as before."""
-        pid = self.run(f"docker inspect --format '{{{{.State.Pid}}}}' {CONTAINER}").stdout.strip()
-        assert self.run(f"ls -d /proc/{pid}/root/tmp/apstra-runbook-change").returncode != 0
-        assert self.run("pgrep -f 'nginx -[c] /tmp/apstra-runbook-change'").returncode == 1
+        pid, name = self.run(f"docker inspect --format '{{{{.State.Pid}}}} {{{{.Id}}}}' {CONTAINER}").stdout.split()
+        places = f"/tmp/apstra-runbook-{name[:12]}-"  # noqa: S108 - in the container
+        assert self.run(f"ls -d /proc/{pid}/root{places}*").returncode != 0
+        assert self.run(f"pgrep -f 'nginx -[c] {places}'").returncode == 1
         assert (self.server.snapshot(), self.server.served()) == self.before
 
 
@@ -90,22 +90,39 @@ def test_a_rehearsal_that_cannot_be_held_says_nothing_of_the_pair(server: Server
     staged.assert_nothing_is_left()
 
 
-def test_it_is_held_again_over_what_a_killed_one_left(server: ServerUnderTest) -> None:
-    """Killed while the handshake is awaited: nginx there ends with the pipe, and the next rehearsal is as good as the first."""
+@pytest.fixture
+def slow(server: ServerUnderTest) -> Staged:
+    """A pair whose handshake takes a minute, in `slow`, where `shaking` appears when it begins."""
     staged = Staged(server, NEW + "cp nginx.crt chain.pem")
-    slow = staged.path("slow")
-    slow.mkdir()
-    (slow / "timeout").write_text(
-        '#!/bin/sh\n[ "$2" = openssl ] && : >"${0%/*}/shaking" && sleep 60\nexec /usr/bin/timeout "$@"\n'
+    folder = staged.path("slow")
+    folder.mkdir()
+    wait = '[ "$2" = openssl ] && : >"${0%/*}/shaking" && sleep 60'
+    (folder / "timeout").write_text(f'#!/bin/sh\n{wait}\nexec /usr/bin/timeout "$@"\n')
+    (folder / "timeout").chmod(0o755)
+    return staged
+
+
+def test_it_is_held_again_over_what_a_killed_one_left(slow: Staged) -> None:
+    """Killed while the handshake is awaited: nginx there ends with the pipe, and the next rehearsal is as good as the first."""
+    place = f"{slow.folder}/slow"
+    slow.run(
+        f"PATH={place}:$PATH setsid sh {slow.folder}/rehearse.sh {CONTAINER} >/dev/null 2>&1 & echo $! >{place}/pid"
     )
-    (slow / "timeout").chmod(0o755)
-    place = f"{staged.folder}/slow"
-    staged.run(
-        f"PATH={place}:$PATH setsid sh {staged.folder}/rehearse.sh {CONTAINER} >/dev/null 2>&1 & echo $! >{place}/pid"
-    )
-    wait_until((slow / "shaking").exists)
-    staged.run(f"kill -KILL -- -$(cat {place}/pid)")
-    time.sleep(0.5)
-    again = staged.rehearsed()
+    wait_until(slow.path("slow/shaking").exists)
+    slow.run(f"kill -KILL -- -$(cat {place}/pid)")
+    again = slow.rehearsed()
     assert again.verdict is Verdict.PASS, again.found
-    staged.assert_nothing_is_left()
+    slow.assert_nothing_is_left()
+
+
+def test_what_is_killed_inside_is_taken_away_from_outside(slow: Staged) -> None:
+    """The shell in the container dies with nginx beside it: the key does not stay there, nor does nginx."""
+    place = f"{slow.folder}/slow"
+    slow.run(
+        f"PATH={place}:$PATH setsid sh {slow.folder}/rehearse.sh {CONTAINER} >/dev/null 2>&1 & echo $! >{place}/pid"
+    )
+    wait_until(slow.path("slow/shaking").exists)
+    slow.run("kill -KILL $(pgrep -f '^sh -c .*/tmp/[a]pstra-runbook-' -o)")
+    slow.run("pkill -f '^sleep [6]0'")
+    wait_until(lambda: slow.run(f"kill -0 $(cat {place}/pid)").returncode != 0)
+    slow.assert_nothing_is_left()
