@@ -65,9 +65,9 @@ class Table:
         exact = [index for index, name in enumerate(self.columns) if name in self.monospace]
         rules = [
             ("td, th", "text-align: left; vertical-align: top; white-space: pre-wrap"),
-            ("caption", "text-align: left; font-weight: bold"),
+            ("caption", "text-align: left; font-weight: bold; white-space: pre-wrap; overflow-wrap: anywhere"),
         ]
-        rules += [(f"td.col{index}", "font-family: monospace") for index in exact]
+        rules += [(f"td.col{index}", "font-family: monospace; overflow-wrap: anywhere") for index in exact]
         styler = styler.set_table_styles([{"selector": selector, "props": props} for selector, props in rules])
         return styler.map(lambda cell: _COLOURS.get(cell, "")).to_html()
 
