@@ -114,7 +114,8 @@ def plan(**given: Any) -> None:  # noqa: ANN401 - click's options
 def request(**given: Any) -> None:  # noqa: ANN401
     """Steps 1 to 4: back up, key, CSR, signer.
 
-    Touches only state_dir on the server. Goes on with the open change, or opens one. Ends with exit status 4 while the
+    Touches only state_dir on the server; but where an earlier change was never confirmed and its guard is gone, it first
+    puts the old pair back. Goes on with the open change, or opens one. Ends with exit status 4 while the
     CA has not answered: the CSR is shown and kept in the record.
     """
     _end(*_heard(lambda: _run(_usable("request", given), "request")))

@@ -368,6 +368,7 @@ class Facts:
         listening: Socket addresses that listen on `https_port`, as `127.0.0.1:443` or `[::1]:443`.
         free_bytes: Free bytes of the file systems of state_dir and conf_dir.
         aos_bytes: Bytes of the folder that is backed up.
+        state_bytes: Bytes of state_dir.
         clock_skew_s: Server's clock minus ours, seconds.
         now: Our clock at the time of reading, UTC.
         systemd: Whether docker is a service of systemd's on the server.
@@ -395,6 +396,7 @@ class Facts:
     clock_skew_s: float
     now: dt.datetime
     systemd: bool = False
+    state_bytes: int = 0
     state_dir_faults: tuple[str, ...] = ()
     missing_tools: tuple[str, ...] = ()
     listed: tuple[tuple[str, str, str], ...] = ()

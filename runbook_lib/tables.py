@@ -241,6 +241,7 @@ def facts_table(facts: Facts) -> Table:
         "files": "\n".join(
             f"{e.name}  mode {e.mode}  owner {e.owner}:{e.group}  {e.sha256[:16] or e.kind}" for e in facts.conf_files
         ),
+        "kept in state_dir": f"{len(facts.listed)} change{'' if len(facts.listed) == 1 else 's'}, {facts.state_bytes >> 10} KiB",
         "open changes": ", ".join(each.change_id for each in facts.changes if not each.decided) or "none",
     }
     return table(f"{facts.host} as found at {moment(facts.now)}", ("fact", "value"), rows.items(), ("value",))

@@ -170,18 +170,19 @@ def connect_address(addresses: tuple[str, ...], host: str) -> str:
     return next(iter([*own, *addresses]), "")
 
 
-def space(conf_dir: str, state_dir: str) -> Fact[tuple[dict[str, int], int]]:
-    """Free bytes where conf_dir and state_dir lie (or will lie), and the bytes of the folder that is backed up."""
+def space(conf_dir: str, state_dir: str) -> Fact[tuple[dict[str, int], int, int]]:
+    """Free bytes where conf_dir and state_dir lie (or will lie), and the bytes of the folder that is backed up and of state_dir."""
     above = shlex.quote(str(PurePosixPath(conf_dir).parent))
     script = (
         f'folder={shlex.quote(state_dir)}; while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done; '
-        f'df -PB1 {shlex.quote(conf_dir)} "$folder" | tail -n +2; du -sb {above} | cut -f 1'
+        f'df -PB1 {shlex.quote(conf_dir)} "$folder" | tail -n +2; du -sb {above} | cut -f 1; '
+        f"du -sb {shlex.quote(state_dir)} 2>/dev/null | cut -f 1 | grep . || echo 0"
     )
 
-    def process(text: str) -> tuple[dict[str, int], int]:
-        *rows, size = text.splitlines()
+    def process(text: str) -> tuple[dict[str, int], int, int]:
+        *rows, size, kept = text.splitlines()
         free = [int(row.split()[3]) for row in rows]
-        return dict(zip(("conf_dir", "state_dir"), free, strict=True)), int(size)
+        return dict(zip(("conf_dir", "state_dir"), free, strict=True)), int(size), int(kept)
 
     return Fact(Command("how much space is free", script), process)
 

@@ -61,7 +61,7 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
         changes.change_list(parameters.state_dir),
     ])  # fmt: skip
     now = dt.datetime.now(dt.UTC)
-    containers, files, live, sockets, (free, size), place, (listed, half_way) = rest
+    containers, files, live, sockets, (free, size, kept), place, (listed, half_way) = rest
     container = read.find_container(containers, parameters.container, parameters.conf_dir)
     confirmed = [name for name, _, decided in listed if decided == "confirmed"][-1:]
     wanted = dict.fromkeys([*change_ids, *confirmed, *half_way, *(name for name, _, decided in listed if not decided)])
@@ -86,6 +86,7 @@ async def read_facts(shell: RootShell, parameters: Parameters, host_key: str, ch
         listening=addresses,
         free_bytes=free,
         aos_bytes=size,
+        state_bytes=kept,
         clock_skew_s=(identity.clock - now).total_seconds(),
         now=now,
         state_dir_faults=place,

@@ -124,6 +124,15 @@ def second_operator(scene: Scene) -> None:
     client.end()
 
 
+def clock_jumps(by: str) -> Act:
+    """Every program that is started from now on sees another day (libfaketime); the kernel's own count of time is not moved."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), "")
+    return on_server(f"echo '{by}' >/etc/faketimerc && echo {library} >/etc/ld.so.preload")
+
+
+CLOCK_IS_SET = on_server("rm -f /etc/ld.so.preload /etc/faketimerc")
+
+
 def small_disks(host: RealHost) -> None:
     """conf_dir and state_dir come to lie on small file systems of their own."""
     host.run(
@@ -202,6 +211,8 @@ FAULTS = (
         "server restarted (its unit at boot stood in for)", on_server(f"{INSIDE} - reboot"), points=("back up", "make", "sign", *ARMED),
     ),
     Fault("a colleague does the same at the same time", second_operator, points=(*TO_THE_SWAP, *ARMED), foreign=True),
+    Fault("the server's clock jumps a year ahead", clock_jumps("+365d"), CLOCK_IS_SET, WINDOW_S + 3, points=(*TO_THE_SWAP, *ARMED)),
+    Fault("the server's clock jumps a year back", clock_jumps("-365d"), CLOCK_IS_SET, WINDOW_S + 3, points=ARMED),
     Fault("local disk full under records", fill_records, empty_records, WINDOW_S + 3, small_base=True),
     Fault(
         "restore.sh by hand", lambda scene: scene.host.run(f"sh {scene.change_folder}/restore.sh", timeout_s=90),

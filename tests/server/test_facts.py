@@ -249,7 +249,8 @@ def test_space(tmp_path: Path) -> None:
     conf_dir = tmp_path / "aos/it's conf.d"
     conf_dir.mkdir(parents=True)
     (conf_dir / "file").write_bytes(b"x" * 100_000)
-    free, size = here(read.space(str(conf_dir), str(tmp_path / "not/there/yet")))
+    free, size, kept = here(read.space(str(conf_dir), str(tmp_path / "not/there/yet")))
+    assert kept == 0
     disk = os.statvfs(tmp_path)
     for name in ("conf_dir", "state_dir"):
         assert abs(free[name] - disk.f_bavail * disk.f_frsize) < 1 << 30
