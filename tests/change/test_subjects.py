@@ -87,12 +87,12 @@ REFUSED: list[tuple[str, object, str]] = [
     ("ticket", 12345, "ticket: is no text"),
     ("apply", "false", "apply: is no boolean; write true or false without quotes"),
     ("sudo_password", "hunter2 hunter2", "sudo_password: is no secret reference; write `env:NAME`"),
-    ("san", ["DNS:a.example.com\nDNS:b.example.com"], "san.0: is no subject alternative name"),
-    ("san", ["DNS:a.example.com,DNS:b.example.com"], "san.0: is no subject alternative name"),
-    ("san", ["DNS:$ENV::HOME"], "san.0: is no subject alternative name"),
+    ("san", ["DNS:a.example.com\nDNS:b.example.com"], "which is no subject alternative name"),
+    ("san", ["DNS:a.example.com,DNS:b.example.com"], "which is no subject alternative name"),
+    ("san", ["DNS:$ENV::HOME"], "which is no subject alternative name"),
     ("san", ["DNS:müller.example.com"], "write DNS:xn--mller-kva.example.com"),
     ("san", ["DNS:192.0.2.1"], "write IP:192.0.2.1"),
-    ("san", ["email:a@example.com"], "san.0: is no subject alternative name"),
+    ("san", ["email:a@example.com"], "which is no subject alternative name"),
     ("nosuch", "x", "nosuch: is no parameter"),
 ]
 
