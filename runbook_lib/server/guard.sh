@@ -272,16 +272,10 @@ timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer a
     exec 9<"$conf_dir"
     take
     read -r mine _ <"$here/armed" && [ "$mine" = "$$" ] || exit 0
-    if settled; then break; fi
-    if ! ours; then
-      leave_alone
-      break
-    fi
-    (roll_back "$why")
-    case $? in
-      0) break ;;
-      6) tries=$((tries + 1)) && [ "$tries" -lt 20 ] || break ;;
-    esac
+    settled && break
+    if ours; then (roll_back "$why"); else leave_alone; fi
+    [ "$?" != 6 ] || { tries=$((tries + 1)) && [ "$tries" -lt 20 ]; } || break
+    settled && break # with no room to write it down it is not for ever: another try finds the old pair there
     exec 9<&-
     sleep "$nap"
     nap=$((nap < 30 ? nap * 2 : 30))
