@@ -149,7 +149,8 @@ settled() { # nothing is left to do: it is confirmed, or what was decided otherw
 }
 
 done_with_it() { # the old pair is back and serves
-  true >"$here/settled" && sync -- "$here/settled" "$here"
+  # a full disk takes an empty file and not the word in the other: what was not decided is not done with
+  [ -e "$here/decided" ] && true >"$here/settled" && sync -- "$here/settled" "$here"
   discharge
   return 0 # with no room for the mark the old pair serves all the same
 }
