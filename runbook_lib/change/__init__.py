@@ -42,7 +42,7 @@ async def open_change(prepared: Prepared, open_record: Callable[[str], Record]) 
     """
     asked = prepared.parameters.change_id
     named = asked if asked not in {"", "new"} and prepared.kind != "restore" else ""
-    session = None
+    session, record = None, None
     try:
         session = await open_session(prepared)
         facts, choice = await _read(prepared, session)
@@ -53,7 +53,8 @@ async def open_change(prepared: Prepared, open_record: Callable[[str], Record]) 
     except BaseException as error:
         if session is not None:
             await session.close()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and record is not None:
+            record.journal.close()  # to be tried again in the same kernel, when there is room
             raise JournalUnusable(
                 "no record can be kept", why=str(error), todo="make room, or name another records_dir"
             ) from None
