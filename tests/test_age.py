@@ -12,7 +12,9 @@ SSH = asyncssh.generate_private_key("ssh-ed25519")
 RECIPIENTS = [str(AGE.to_public()), SSH.export_public_key().decode().strip()]
 
 
-@pytest.mark.parametrize("identity", [f"# comment\n{AGE}", SSH.export_private_key().decode().strip()])
+@pytest.mark.parametrize(
+    "identity", [f"# comment\n{AGE}", SSH.export_private_key().decode().strip()], ids=["age", "ssh"]
+)
 def test_each_recipient_opens_it(identity: str) -> None:
     """An age key file and an SSH private key, without the last line end that a secret's file loses."""
     assert decrypt(encrypt(b"pair", RECIPIENTS), identity) == b"pair"
@@ -26,6 +28,7 @@ def test_each_recipient_opens_it(identity: str) -> None:
         (encrypt(b"pair", RECIPIENTS), "AGE-SECRET-KEY-1", "is no age or SSH private key"),
         (encrypt(b"pair", RECIPIENTS), "a password", "is no age or SSH private key"),
     ],
+    ids=["another key", "no such file", "a key cut short", "no key at all"],
 )
 def test_what_does_not_fit_is_said(data: bytes, identity: str, says: str) -> None:
     """Another key, no such file, no key at all."""

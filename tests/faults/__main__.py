@@ -72,7 +72,7 @@ def main(wanted: Sequence[str]) -> int:
                 host = idle.get()
                 try:
                     (trial,) = trials(host, fault, [point])
-                    row = attempt(host, trial, WINDOW_S)
+                    row = attempt(host, trial, fault.window_s)
                 except Exception as error:  # noqa: BLE001 - a trial that breaks is a row like any other
                     row = Row(fault.name, point, "", 0, "", "", (f"{type(error).__name__}: {error}",))
                 finally:

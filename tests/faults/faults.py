@@ -16,6 +16,7 @@ from tests.faults.matrix import Client, order_for
 from tests.realserver.host import CONF_DIR, INSIDE, RealHost
 
 KEEP = "/run/lab"
+WINDOW_S = 6
 FULL = "dd if=/dev/zero of={}/filler bs=4k count=20000 2>/dev/null; true"  # more than the small file systems hold
 
 
@@ -51,6 +52,7 @@ class Fault:
         frees_client: Whether the client is told to go on afterwards; not where it is dead.
         foreign: Whether it puts a pair of somebody else's in place, which must then be left alone.
         small_base: Whether the operator's records lie on a small file system of their own.
+        window_s: The change's rollback_after_s.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Fault:
     frees_client: bool = True
     foreign: bool = False
     small_base: bool = False
+    window_s: int = WINDOW_S
 
 
 def on_server(script: str) -> Act:
@@ -159,7 +162,10 @@ SHELLS = "for each in $(pgrep -x sudo); do pkill -KILL -x -P $each sh; done; tru
 TO_THE_SWAP = ("back up", "make", "sign", "install:1", "install:2")
 ARMED = ("install:2:after", "install:3", "install:4", "install:5", "install:6", "confirm")
 ACTIVATED = ("install:3:after", "install:4", "install:5:before")
-WINDOW_S = 6
+SLOW = shim(
+    f'restart*) {KEEP}/docker "$@"; {KEEP}/docker pause aos_nginx_1; '
+    f"(sleep 30; {KEEP}/docker unpause aos_nginx_1) >/dev/null 2>&1 & exit 0 ;;"
+)
 
 FAULTS = (
     Fault("client killed (SIGKILL)", kill_client, frees_client=False),
@@ -187,14 +193,8 @@ FAULTS = (
     Fault(
         "reload lost (shim)", shim("*'-s reload') exit 0 ;;"), UNSHIM, WINDOW_S + 3, points=ACTIVATED, values=(("activation", "reload"),),
     ),
-    Fault(
-        "container slow to answer (shim)",
-        shim(
-            f'restart*) {KEEP}/docker "$@"; {KEEP}/docker pause aos_nginx_1; '
-            f"(sleep 3; {KEEP}/docker unpause aos_nginx_1) >/dev/null 2>&1 & exit 0 ;;"
-        ),
-        UNSHIM, WINDOW_S + 3, points=ACTIVATED,
-    ),
+    Fault("container answers after 30 s, past the window (shim)", SLOW, UNSHIM, WINDOW_S + 3, points=ACTIVATED),
+    Fault("container answers after 30 s, within the window (shim)", SLOW, UNSHIM, 25, points=ACTIVATED, window_s=120),
     Fault(
         "crash loop: a stray .conf appears", on_server(f"echo 'no nginx' >{CONF_DIR}/zz.conf"), on_server(f"rm -f {CONF_DIR}/zz.conf"),
         WINDOW_S + 3, points=("install:2:after", "install:3", "install:4", "install:5:before"),
