@@ -14,8 +14,7 @@ from runbook_lib.models import Check, Outcome
 from runbook_lib.record.journal import NAME, Event, event_of
 
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$"
-_Digest = Annotated[str, Field(max_length=128)]
-_Measured = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+_Measured = Annotated[float, Field(ge=0, le=1e15)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +39,14 @@ class _Certificate(_Head):
     role: str
     common_name: str
     not_after: str
-    sha256: _Digest
+    sha256: str
     subject: str = ""
     issuer: str = ""
     san: tuple[str, ...] = ()
     not_before: str = ""
     key: str = ""
     serial: str = ""
-    spki_sha256: _Digest = ""
+    spki_sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ class _Checks(_Head):
 
 @dataclass(frozen=True, kw_only=True)
 class _Compare(_Head):
-    digests: tuple[tuple[str, _Digest, _Digest], ...]
+    digests: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)

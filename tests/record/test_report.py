@@ -39,6 +39,12 @@ def half_way(record: Record) -> None:
     written.intent(record, "restart nginx")
 
 
+def stood_in(record: Record) -> None:
+    """A run that was killed when it had begun to put an old pair back that no guard watched any more."""
+    begun(record)
+    record.journal.write("intent", step="roll back", purpose="roll back: the old pair comes back", script="x", undo="")
+
+
 CUT_OFF = "The journal holds no end of this run"
 ON_GUARD = "The guard had been armed"
 UNTOUCHED = "This run had not touched the live pair."
@@ -58,6 +64,7 @@ HEADLINES: dict[str, tuple[Callable[[Record], None], str, list[str], list[str]]]
     "unknown": (ending("unknown"), "Unknown: a person must look at the server", ["exit status 6"], [CUT_OFF]),
     "killed early": (killed, "Failed", [CUT_OFF, UNTOUCHED], [ON_GUARD]),
     "killed while armed": (half_way, "Unknown: a person must look at the server", [CUT_OFF, ON_GUARD], [UNTOUCHED]),
+    "killed on the way back": (stood_in, "Unknown: a person must look at the server", [CUT_OFF], [ON_GUARD, UNTOUCHED]),
     "killed when confirmed": (written.confirmed, "Done: the new pair is live and confirmed", [CUT_OFF], []),
     "no run": (lambda _: None, "Failed", ["The journal holds no run."], []),
 }  # fmt: skip

@@ -95,3 +95,13 @@ def test_a_record_of_a_run_that_did_not_get_far_has_fields_too(tmp_path: Path) -
     record.journal.write("run", notebook="request", host="apstra", operator="ada")
     record.journal.close()
     assert fields(record.folder)["server"] == "apstra"
+
+
+def test_the_plan_is_the_one_that_is_applied(tmp_path: Path) -> None:
+    """Planned twice in one run, what is applied is the later plan, and its way back is the one that counts."""
+    record = open_record(tmp_path, CHANGE, str)
+    armed(record.journal)
+    record.journal.write("plan", name="install", sha256="e" * 64, way_back="ssh other", commands=[])
+    record.journal.close()
+    found = fields(record.folder)
+    assert (found["plan"], found["way back"]) == (f"sha256:{'e' * 64}", "ssh other")
