@@ -24,7 +24,7 @@ from runbook_lib.record.evidence import Audited, audited, certificates, kept
 from runbook_lib.record.headline import headline
 from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run
 from runbook_lib.record.summary import fields
-from runbook_lib.tables import MARKS, Table, compare_table, milliseconds
+from runbook_lib.tables import MARKS, Table, compare_table, fingerprint, milliseconds
 from runbook_lib.text import plain
 
 LONGEST = 4000  # characters of one text; the files beside the page have it all
@@ -53,8 +53,7 @@ def render(folder: Path, sealing: str) -> str:
     approvals = [each for each in events if each["event"] in {"approval", "approved"}]
     changes = not run or run[0]["notebook"] != "audit"
     judged = _judged(run, Audited() if changes else audited(folder))
-    files, summary = kept(folder), fields(folder, run)
-    templates = _templates()
+    summary, templates = fields(folder, run), _templates()
     style = templates.get_template("report.css").render().encode()
     return templates.get_template("report.html.j2").render(
         style_hash=base64.b64encode(hashlib.sha256(style).digest()).decode(),
@@ -74,9 +73,7 @@ def render(folder: Path, sealing: str) -> str:
         commands=[(each[0], commands_of(each, events)) for each in runs],
         guard="\n".join(line for each in events if each["event"] == "guard" for line in each["lines"]),
         runs=_runs(runs, number),
-        files=files,
-        notebooks=[each for each in files if each.href.startswith("notebooks/") and each.path.endswith(".ipynb")],
-        way_back=summary["way back"] if summary["way back"].startswith("ssh ") else "",
+        files=kept(folder),
         sealing=sealing,
         **_chain(folder),
         events=_events(lines),
@@ -125,7 +122,7 @@ def _facts(
     applied = {"True": ", applied", "False": ", not applied"}.get(summary["apply"], "")
     known = {
         "server": summary["server"],
-        "when": summary["when"] if run else "",
+        "when": summary["when"],
         "operator": summary["operator"],
         "run": f"{begun['notebook']}{applied}" if run else "",
         "ticket": summary["ticket"],
@@ -139,7 +136,8 @@ def _facts(
         "host key": found.get("host_key", ""),
         "runbooks": begun.get("version", ""),
     }
-    return [(name, value) for name, value in known.items() if value]
+    without = {"approval", "outage"} if begun.get("notebook") == "audit" else set()
+    return [(name, value) for name, value in known.items() if value and name not in without]
 
 
 def _version(answered: str) -> str:
@@ -163,7 +161,7 @@ def _odd(lines: Sequence[Line]) -> Iterator[str]:
     if odd := sum(not each.event for each in lines):
         yield (
             f"{odd} of the {len(lines)} lines of the journal {'is no event' if odd == 1 else 'are no events'} as this version writes "
-            "them. Nothing on this page is derived from them; they stand as they are under Every event."
+            "them; under Every event they stand as they are."
         )
 
 
@@ -181,15 +179,25 @@ def _judged(run: Sequence[Event], audit: Audited) -> dict[str, Any]:
     ]
     passed = [row for row in rows if row[0] == MARKS[Verdict.PASS]]
     columns = ("verdict", "step", "question", "expected", "found", "what to do", "rule from")
-    seen = ("address", "seen from", "common name", "issuer", "not after", "days left", "sha256", "error")
     return {
         "counts": counted([check.verdict for _, check in ranked]),
         "failed": _filled("checks that did not pass, the worst first", columns, rows[: len(rows) - len(passed)]),
         "passed": _filled("checks that passed", columns, [(*row[:5], "", row[6]) for row in passed]),
-        "served": _filled(
-            "what each handshake saw", seen, [[each.get(name, "") for name in seen] for each in audit.served]
-        ),
+        "served": _served(audit),
     }
+
+
+def _served(audit: Audited) -> Table:
+    """What the handshakes of an audit saw, a row each."""
+    plainly = ("address", "seen from", "common name", "issuer", "not after", "days left", "sha256", "error")
+    rows = [{name: each.get(name, "") for name in plainly} for each in audit.served]
+    for row in rows:
+        row["not after"] = str(row["not after"])[:19].replace("T", " ")
+        row["sha256"] = fingerprint(str(row["sha256"])) if row["sha256"] else ""
+    columns = (*plainly[:4], "good until (UTC)", "days left", "SHA-256 fingerprint", "error")
+    return replace(
+        _filled("what each handshake saw", columns, [tuple(row.values()) for row in rows]), monospace=columns[6:7]
+    )
 
 
 def _check(noted: Event) -> Check:

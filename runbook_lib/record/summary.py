@@ -32,7 +32,7 @@ def fields(folder: Path, run: Sequence[Event] | None = None) -> dict[str, str]:
         "ticket": _ticket(events),
         "reason": begun.get("reason") or "none",
         "operator": begun.get("operator", ""),
-        "when": " to ".join(each["at"][:19].replace("T", " ") for each in (run[:1] and (run[0], run[-1]))) + " UTC",
+        "when": _when(run),
         "apply": str(begun.get("apply", "")),
         **_certificates(run, outcome),
         "outage": _outage(run),
@@ -42,6 +42,14 @@ def fields(folder: Path, run: Sequence[Event] | None = None) -> dict[str, str]:
         else f"none needed: this run {'did not touch the live pair' if untouched else 'only put an old pair back'}",
         "record": str(folder),
     }
+
+
+def _when(run: Sequence[Event]) -> str:
+    """From the first event to the last, UTC to the second; the day once where it is one."""
+    if not run:
+        return ""
+    (day, begun), (last_day, ended) = (each["at"][:19].partition("T")[::2] for each in (run[0], run[-1]))
+    return f"{day} {begun} to {f'{last_day} ' * (last_day != day)}{ended} UTC"
 
 
 def _ticket(events: Sequence[Event]) -> str:

@@ -290,7 +290,8 @@ def test_an_event_of_a_kind_not_known_here_is_not_dropped(tmp_path: Path) -> Non
 
 
 AUDITED = {
-    "served": [{"server": "apstra", "address": "192.0.2.10", "seen from": "direct", "common name": "apstra.example.com", "days left": 0, "error": ""}],
+    "served": [{"server": "apstra", "address": "192.0.2.10", "seen from": "direct", "common name": "apstra.example.com", "days left": 0,
+                "not after": "2027-06-01T12:00:00+00:00", "sha256": "ab" * 32, "error": ""}],
     "checks": [{"question": "Is it in date?", "expected": "yes", "found": "for 0 days", "verdict": "warn"}],
 }  # fmt: skip
 
@@ -304,10 +305,19 @@ def test_an_audit_shows_what_it_found(tmp_path: Path) -> None:
         ended(record, "done")
 
     page = page_of(recorded(tmp_path, write))
-    for each in ("192.0.2.10", "direct", "apstra.example.com", "Is it in date?", "for 0 days", "1 warn."):
+    for each in (
+        "192.0.2.10",
+        "direct",
+        "apstra.example.com",
+        "Is it in date?",
+        "for 0 days",
+        "1 warn.",
+        "2027-06-01 12:00:00",
+        fingerprint("ab" * 32),
+    ):
         assert each in page.text
     assert re.search(r'data-label="days left" class="number">0</td>', page.html)
-    assert "Every command" not in page.text
+    assert not [each for each in ("Every command", "approval", "outage") if each in page.text]
     assert "error" not in page.text
 
 

@@ -105,3 +105,13 @@ def test_the_plan_is_the_one_that_is_applied(tmp_path: Path) -> None:
     record.journal.close()
     found = fields(record.folder)
     assert (found["plan"], found["way back"]) == (f"sha256:{'e' * 64}", "ssh other")
+
+
+@pytest.mark.parametrize(
+    ("ended", "when"),
+    [("2026-06-01T12:00:09.5Z", "2026-06-01 12:00:00 to 12:00:09 UTC"), ("2026-06-02T00:00:09Z", "2026-06-01 12:00:00 to 2026-06-02 00:00:09 UTC")],
+)  # fmt: skip
+def test_when_a_run_was(tmp_path: Path, ended: str, when: str) -> None:
+    """The day is said once, and twice where the run went on past midnight."""
+    run = {"event": "run", "at": "2026-06-01T12:00:00.123456Z"}
+    assert fields(tmp_path, [run, {"event": "note", "at": ended}])["when"] == when
