@@ -139,7 +139,7 @@ def check_chain(lines: Sequence[bytes], path: Path) -> None:
     for number, line in enumerate(lines, 1):
         try:
             previous = json.loads(line)["prev"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             previous = None
             if number < len(lines) and _is_torn(lines[number], _digest(line)):
                 previous = head
@@ -154,7 +154,7 @@ def _is_torn(following: bytes, digest: str) -> bool:
     """Whether the next line tells that this one was cut short."""
     try:
         event = json.loads(following)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(event, dict) and event.get("event") == "torn" and event.get("prev") == digest
 
@@ -165,13 +165,14 @@ def read(folder: Path, offset: int = 0) -> tuple[Event, ...]:
         lines = (folder / NAME).read_bytes()[offset:].split(b"\n")[:-1]
     except OSError:
         return ()
-    return tuple(event for event in map(_event, lines) if event)
+    return tuple(event for event in map(event_of, lines) if event)
 
 
-def _event(line: bytes) -> Event:
+def event_of(line: bytes) -> Event:
+    """The event in a line; empty where there is none."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second where brackets are nested by the thousand
         return {}
     return event if isinstance(event, dict) and {"event", "at"} <= event.keys() else {}
 
@@ -234,3 +235,8 @@ def orphans(events: Sequence[Event]) -> tuple[Event, ...]:
 def arms(event: Event) -> bool:
     """Whether an event begins the arming of the guard, from where on the live pair may be touched."""
     return event["event"] == "intent" and event["step"] == "install" and "arm the guard" in event["purpose"]
+
+
+def puts_back(event: Event) -> bool:
+    """Whether an event begins the way back, by which the old pair becomes the live pair again."""
+    return bool(event["event"] == "intent" and event["step"] == "roll back")
