@@ -13,10 +13,11 @@ from pydantic import TypeAdapter
 from runbook_lib.files import read_regular
 from runbook_lib.models import Certificate, Check
 from runbook_lib.pki.certificates import LARGEST, read_certificates
-from runbook_lib.record.journal import Event
+from runbook_lib.record.journal import NAME, Event
+from runbook_lib.record.seal import REPORT
 from runbook_lib.tables import Table, fingerprint
 
-REPORT = "report.html"
+STILL_WRITTEN = "in the seal: the journal is still written when this page is made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ def kept(folder: Path) -> tuple[Kept, ...]:
 
 
 def _kept(path: Path, relative: Path) -> Kept:
+    if str(relative) == NAME:
+        return Kept(NAME, NAME, path.stat().st_size, STILL_WRITTEN)
     if path.is_symlink() or not path.is_file():
         return Kept(str(relative), "", 0, "no regular file")
     try:
