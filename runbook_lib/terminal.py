@@ -8,6 +8,7 @@ import click
 from runbook_lib.models import Command, Outcome, Plan, PlannedCommand, Verdict
 from runbook_lib.record.archive import told
 from runbook_lib.record.journal import Event, last_run, read
+from runbook_lib.record.seal import REPORT, described
 from runbook_lib.record.summary import fields
 from runbook_lib.secrets import redact
 from runbook_lib.tables import Table, plan_table, summary_table
@@ -49,12 +50,20 @@ def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
             show(csr.read_text())
         show(f"The CA is to sign this CSR, {csr}.")
         show("Then: runbook install with the same parameters, apply, and as certificate_file what the CA handed back.")
+    show(f"report: {record / REPORT}\n{sealing(record)}")
     begun = last_run(events)[0]
     if outcome is Outcome.DONE and begun.get("notebook") == "request":
         show(f"The certificate is staged. Next: runbook install with the same parameters, for change {record.name}.")
     way_back = str(planned["way_back"]) if planned and planned["name"] != "request" else ""
     if summary["way back"] == way_back and way_back not in said:
         (show if outcome is Outcome.DONE else say)(f"by hand the old pair comes back with: {way_back}")
+
+
+def sealing(record: Path) -> str:
+    """The newest seal with its digest, for the ticket; or why what was written last has none."""
+    unsealed = [str(each["text"]) for each in last_run(read(record)) if each["event"] == "unsealed"]
+    found = described(record)
+    return f"seal: {found}" if " sha256:" in found or not unsealed else unsealed[-1]
 
 
 def planned_table(event: Event) -> Table:

@@ -17,9 +17,10 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.files import write_whole
 from runbook_lib.models import Outcome
 from runbook_lib.parameters import as_shipped
+from runbook_lib.record.seal import REPORT
 from runbook_lib.secrets import redact
 from runbook_lib.tables import summary_table
-from runbook_lib.terminal import Progress, say, show, tell_what_now
+from runbook_lib.terminal import Progress, say, sealing, show, tell_what_now
 from runbook_lib.text import plain
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ def show_record(record: Path, records_dir: Path | None) -> None:
         click.echo(f"by hand the old pair comes back with: {summary['way back']}\n")
     click.echo(repr(table("every event of the record", ("when (UTC)", "event", "what"), story(folder))))
     click.echo(plain("\n" + "\n".join(contents(folder))))
+    click.echo(f"\n{sealing(folder)}")
 
 
 @main.command()
@@ -258,8 +260,9 @@ def _usable(kind: "Kind", given: Mapping[str, Any]) -> dict[str, object]:
 
 
 async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
-    from runbook_lib.change import open_next  # noqa: PLC0415
+    from runbook_lib.change import VERSION, open_next  # noqa: PLC0415
     from runbook_lib.record.archive import Record, open_record  # noqa: PLC0415
+    from runbook_lib.record.closing import close_record  # noqa: PLC0415
     from runbook_lib.secrets import REGISTRY  # noqa: PLC0415
     from runbook_lib.session import prepare  # noqa: PLC0415
 
@@ -274,6 +277,10 @@ async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
         return await _planned(await open_next(prepared, opening))
     except RunbookError as error:
         say(str(error))
+        for each in records[-1:]:
+            if each.journal.closed:  # it ended before its change was found
+                close_record(open_record(prepared.records, each.folder.name, REGISTRY.redact), REGISTRY,
+                             operator=prepared.operator, key=prepared.signing, version=VERSION)  # fmt: skip
         return error.outcome, records[-1].folder if records else None
 
 
@@ -282,11 +289,12 @@ async def _planned(change: "Change") -> tuple[Outcome, Path]:
         show(f"{await change.check()!r}\n")
         show(f"{await change.plan()!r}\n")
         change.summary()
-        show(f"plan sha256:{change.planned.sha256}")
-        return change.outcome or Outcome.PLANNED, change.record.folder
     finally:
         change.close_record()
         await change.close()
+        show(f"report: {change.record.folder / REPORT}\n{sealing(change.record.folder)}")
+    show(f"plan sha256:{change.planned.sha256}")
+    return change.outcome or Outcome.PLANNED, change.record.folder
 
 
 def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | None]:

@@ -24,6 +24,8 @@ def heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Pat
     except (click.Abort, KeyboardInterrupt):  # a run that changes something hears a stop in its kernel
         say("stopped; nothing was changed")
         return Outcome.REFUSED, None
+    except click.ClickException:
+        raise  # click says it, with exit status 2
     except Exception:  # noqa: BLE001 - whatever it is, the last line says how it ended
         say(f"{traceback.format_exc()}This is a defect of the runbooks: please report it.")
         return Outcome.FAILED, None

@@ -12,11 +12,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runbook_lib.files import write_whole
 from runbook_lib.record.journal import NAME
-from runbook_lib.sshsig import SigningKey
+
+if TYPE_CHECKING:
+    from runbook_lib.sshsig import SigningKey
 
 NAMESPACE = "apstra-runbook-record"
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -52,7 +54,7 @@ def next_name(folder: Path) -> str:
     return f"{FOLDER}/{last + 1:04}.json"
 
 
-def seal(folder: Path, *, operator: str, key: SigningKey, version: str) -> Seal:
+def seal(folder: Path, *, operator: str, key: "SigningKey", version: str) -> Seal:
     """Signs the record as it lies there; the caller holds its journal.
 
     Args:
@@ -99,7 +101,7 @@ def covered(folder: Path) -> Mapping[str, Path]:
     return {str(each.relative_to(folder)): each for each in sorted(names)}
 
 
-def _statement(folder: Path, *, operator: str, key: SigningKey, version: str) -> bytes:
+def _statement(folder: Path, *, operator: str, key: "SigningKey", version: str) -> bytes:
     journal = (folder / NAME).read_bytes()
     digests = {NAME: digest(journal)} | {name: digest(path.read_bytes()) for name, path in covered(folder).items()}
     before = sealed(folder)
