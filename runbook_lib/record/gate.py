@@ -17,6 +17,7 @@ from runbook_lib.secrets import Registry
 
 MOST = 64 << 20  # bytes of one file; a larger one cannot be vouched for
 _KEY = "a private key"
+_ENCRYPTED = b"age-encryption.org/v1\n"
 _SEQUENCE = re.compile(r"(?<![A-Za-z0-9+/_-])M[A-P][A-Za-z0-9+/_-]{2}")  # how the DER of a key begins in base64
 _BREAKS = re.compile(r"(?:\\n|\s)+")
 _LONG_FORM = 0x80
@@ -68,6 +69,8 @@ def _in_file(folder: Path, file: Path, registry: Registry) -> Iterator[Find]:
     except OSError:
         data = b""
         yield Find(name, "", "something that cannot be read")
+    if data.startswith(_ENCRYPTED):
+        return
     if file.is_symlink() or len(data) > MOST:
         yield Find(name, "", "a link" if file.is_symlink() else f"more than {MOST >> 20} MiB")
     found = False

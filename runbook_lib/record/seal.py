@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.files import write_whole
+from runbook_lib.files import sha256_of, write_whole
 from runbook_lib.record.journal import NAME
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def covered(folder: Path) -> Mapping[str, Path]:
 
 def _statement(folder: Path, *, operator: str, key: "SigningKey", version: str) -> bytes:
     journal = (folder / NAME).read_bytes()
-    digests = {NAME: digest(journal)} | {name: digest(path.read_bytes()) for name, path in covered(folder).items()}
+    digests = {NAME: digest(journal)} | {name: sha256_of(path) for name, path in covered(folder).items()}
     before = sealed(folder)
     predicate = {
         "change_id": folder.name, "operator": operator, "key": key.fingerprint, "version": version,
