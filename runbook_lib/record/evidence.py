@@ -1,7 +1,6 @@
 """What lies in a record's folder beside the journal: its files, the certificates among them, what an audit read."""
 
 import contextlib
-import hashlib
 import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -10,13 +9,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from runbook_lib.files import read_regular
+from runbook_lib.files import read_regular, sha256_of
 from runbook_lib.models import Certificate, Check
 from runbook_lib.pki.certificates import LARGEST, read_certificates
-from runbook_lib.record.journal import Event
+from runbook_lib.record.journal import NAME, Event
+from runbook_lib.record.seal import REPORT
 from runbook_lib.tables import Table, fingerprint
 
-REPORT = "report.html"
+STILL_WRITTEN = "in the seal: the journal is still written when this page is made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ def kept(folder: Path) -> tuple[Kept, ...]:
 
 
 def _kept(path: Path, relative: Path) -> Kept:
-    if path.is_symlink() or not path.is_file():
-        return Kept(str(relative), "", 0, "no regular file")
+    if str(relative) == NAME:
+        return Kept(NAME, NAME, path.stat().st_size, STILL_WRITTEN)
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
         return Kept(str(relative), urllib.parse.quote(os.fsencode(relative)), path.stat().st_size, digest)
     except OSError as error:
-        return Kept(str(relative), "", 0, f"cannot be read: {error.strerror}")
+        none = path.is_symlink() or not path.is_file()
+        return Kept(str(relative), "", 0, "no regular file" if none else f"cannot be read: {error.strerror}")
 
 
 def certificates(folder: Path, run: Sequence[Event], earlier: Sequence[Event]) -> Table:

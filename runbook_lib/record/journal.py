@@ -110,6 +110,11 @@ class Journal:
             return [self._clean(each) for each in value]
         return value if value is None or isinstance(value, int | float) else self._redact(str(value))
 
+    @property
+    def closed(self) -> bool:
+        """Whether another process may write."""
+        return self._file < 0
+
     def close(self) -> None:
         """Lets another process write; closed once more, it does nothing."""
         if self._file >= 0:
