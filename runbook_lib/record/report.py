@@ -127,7 +127,9 @@ def _facts(
         "run": f"{begun['notebook']}{applied}" if run else "",
         "ticket": summary["ticket"],
         "reason": summary["reason"],
-        "approval": told(approvals[-1]) if approvals else "none recorded",
+        "approval": next(
+            (told(each) for each in (*reversed(list(_of(run, "approval"))), *approvals[-1:])), "none recorded"
+        ),
         "outage": summary["outage"],
         "checks": checks or "none",
         "container": f"{container['name']}, {container['status']}" if container else "",
@@ -254,7 +256,7 @@ def _chain(folder: Path) -> dict[str, str]:
         return {"journal": f"{error.what}.", "head": ""}
     more = " and one that was cut short" if torn else ""
     return {
-        "journal": f"{NAME} holds {len(lines):,} lines{more}; each carries the hash of the one before.",
+        "journal": f"When this page was made, {NAME} held {len(lines):,} lines{more}; each carries the hash of the one before.",
         "head": hashlib.sha256(lines[-1]).hexdigest() if lines else "",
     }
 

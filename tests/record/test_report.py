@@ -267,16 +267,32 @@ def test_the_run_that_made_a_difference_is_told_in_full(tmp_path: Path) -> None:
 
 
 def test_an_approval_is_told(tmp_path: Path) -> None:
-    """By its text, and one of another form by all its fields."""
+    """That of the run at the top, by its text; all of them under the plan, one of another form by all its fields."""
 
     def write(record: Record) -> None:
         begun(record)
-        record.journal.write("approved", by="grace", plan="sha256:ff", rules={"two": True})
         record.journal.write("approval", text="advisory: no policy file")
+        ended(record, "waiting")
+        record.journal.write("approved", by="grace", plan="sha256:ff", rules={"two": True})
 
     text = page_of(recorded(tmp_path, write)).text
     assert re.search(r"approval\s*advisory: no policy file", text)
     assert 'approved: by: grace; plan: sha256:ff; rules: {"two": true}' in text
+
+
+def test_the_plan_leads_to_its_bytes(tmp_path: Path) -> None:
+    """Where they are in the record, so that the hash can be taken again."""
+
+    def write(record: Record) -> None:
+        begun(record)
+        for name in ("plan.json", "gone.json"):
+            record.journal.write("plan", sha256="f" * 64, way_back="", commands=[], file=name)
+        record.add_file("plan.json", b"{}")
+
+    folder = recorded(tmp_path, write)
+    assert "It is the SHA-256 of" not in page_of(folder).text
+    (folder / "files" / "gone.json").write_text("{}")
+    assert "It is the SHA-256 of files/gone.json." in page_of(folder).text
 
 
 def test_an_event_of_a_kind_not_known_here_is_not_dropped(tmp_path: Path) -> None:
@@ -361,10 +377,13 @@ def test_the_journal_is_held_against_its_own_chain(tmp_path: Path) -> None:
     """The page says with which line it ends, that one was cut short, or where it does not hang together."""
     folder = recorded(tmp_path, ending("done"))
     journal = folder / NAME
-    assert "journal.jsonl holds 2 lines; each carries the hash of the one before." in page_of(folder).text
+    assert (
+        "When this page was made, journal.jsonl held 2 lines; each carries the hash of the one before."
+        in page_of(folder).text
+    )
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"n": 3')
-    assert "holds 2 lines and one that was cut short; each" in page_of(folder).text
+    assert "held 2 lines and one that was cut short; each" in page_of(folder).text
     journal.write_bytes(whole.replace(b"it runs out", b"it ran out"))
     assert "journal.jsonl does not hang together at line 2." in page_of(folder).text
     journal.unlink()
