@@ -29,8 +29,8 @@ from pathlib import Path
 
 from ansible_home import AnsibleHome, NoAnsible
 from contenders import Site
-from tabulate import tabulate
 
+from runbook_lib.tables import table
 from tests.realserver.host import RealHost, missing
 
 MISSED, UNMEASURED = 1, 77
@@ -97,7 +97,7 @@ def pairings(site: Site, only: str) -> tuple[list[Pairing], list[str]]:
     return found, lacking
 
 
-def table(results: Sequence[Measured]) -> str:
+def shown(results: Sequence[Measured], rounds: int) -> str:
     """Ratios first; the seconds below each are for the eye."""
     rows: list[tuple[str, ...]] = []
     for each in results:
@@ -105,7 +105,7 @@ def table(results: Sequence[Measured]) -> str:
         rows.append((f"{pair.ours} / {pair.theirs}", *_spread(each.ratios, ""), target))
         rows.append((f"  {pair.ours}", *_spread(each.ours, " s"), ""))
         rows.append((f"  {pair.theirs}", *_spread(each.theirs, " s"), ""))
-    return tabulate(rows, COLUMNS, tablefmt="simple", disable_numparse=True, preserve_whitespace=True)
+    return repr(table(f"pairs counted: {rounds}", COLUMNS, rows))
 
 
 def _spread(values: Sequence[float], unit: str) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ def main() -> int:
         finally:
             host.close()
     if results:
-        print(f"pairs counted: {given.rounds}\n{table(results)}", flush=True)
+        print(shown(results, given.rounds), flush=True)
     for each in results:
         if each.missed:
             print(
