@@ -15,10 +15,9 @@ from runbook_lib.errors import RunbookError, UnusableParameters
 from runbook_lib.files import write_whole
 from runbook_lib.models import Fault, Outcome
 from runbook_lib.parameters import as_shipped, project_folder, read_yaml
+from runbook_lib.records_cli import records
 from runbook_lib.secrets import redact
-from runbook_lib.tables import summary_table
 from runbook_lib.terminal import Progress, say, show, tell_what_now
-from runbook_lib.text import plain
 
 if TYPE_CHECKING:
     from runbook_lib.change import Change
@@ -198,60 +197,7 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
     sys.exit(outcome.exit_code)
 
 
-@main.group()
-def records() -> None:
-    """Look into the records kept here."""
-
-
-_records_dir = click.option(
-    "--records-dir",
-    type=click.Path(path_type=Path),
-    default=None,
-    metavar="DIR",
-    help="Where they are; default: records in the project.",
-)
-
-
-@records.command("list")
-@_records_dir
-def list_(records_dir: Path | None) -> None:
-    """All records: change, server, when, outcome, ticket."""
-    from runbook_lib.record.archive import list_records  # noqa: PLC0415
-    from runbook_lib.tables import table  # noqa: PLC0415
-
-    if records_dir and not records_dir.is_dir():
-        raise click.BadParameter(f"{records_dir} is no folder", param_hint="--records-dir")
-    columns = ("change", "server", "outcome", "ticket", "runs", "started (UTC)", "operator")
-    found = list_records(records_dir or _base() / "records")
-    rows = (
-        (each.change_id, each.server, each.outcome, each.ticket, f"{len(each.runs)}, last {each.runs[-1]}" if each.runs else "",
-         each.started[:16].replace("T", " "), each.operator)
-        for each in found
-    )  # fmt: skip
-    click.echo(
-        repr(table(f"{len(found)} records", columns, rows, keep=("change", "server", "outcome", "started (UTC)")))
-    )
-
-
-@records.command("show")
-@click.argument("record", type=click.Path(path_type=Path))
-@_records_dir
-def show_record(record: Path, records_dir: Path | None) -> None:
-    """One record, by its change id or its folder: every event with its time, the files, the notebooks."""
-    from runbook_lib.record.archive import contents, story  # noqa: PLC0415
-    from runbook_lib.record.journal import read, telling_run  # noqa: PLC0415
-    from runbook_lib.record.summary import fields  # noqa: PLC0415
-    from runbook_lib.tables import table  # noqa: PLC0415
-
-    folder = record if record.is_dir() else (records_dir or _base() / "records") / record.name
-    if not (folder / "journal.jsonl").is_file():
-        raise click.BadParameter(f"{record} is no record; `runbook records list` names them", param_hint="RECORD")
-    summary = fields(folder, telling_run(read(folder)))
-    click.echo(f"{summary_table(summary)!r}\n")
-    if summary["way back"].startswith("ssh "):  # whole, to be copied
-        click.echo(f"by hand the old pair comes back with: {summary['way back']}\n")
-    click.echo(repr(table("every event of the record", ("when (UTC)", "event", "what"), story(folder))))
-    click.echo(plain("\n" + "\n".join(contents(folder))))
+main.add_command(records)
 
 
 @main.command()

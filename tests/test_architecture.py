@@ -22,7 +22,7 @@ LEVELS = (
     {"change", "audit"},
     {"jupyter"},
     {"fleet"},
-    {"terminal"},
+    {"terminal", "records_cli"},
     {"cli"},
 )
 APART = {"lab"}
@@ -35,7 +35,7 @@ WITHOUT_IO = frozenset({
 # The one room, or the few, for a library with a price: side effects, seconds of import, or a protocol of its own.
 ROOMS = {
     "IPython": {"jupyter"}, "ipywidgets": {"jupyter"}, "ipykernel": {"jupyter"}, "jupyter_client": {"jupyter"}, "nbformat": {"jupyter"},
-    "papermill": {"jupyter"}, "zmq": {"jupyter"}, "asyncssh": {"server", "lab"}, "click": {"cli", "terminal"}, "pandas": {"tables", "jupyter"},
+    "papermill": {"jupyter"}, "zmq": {"jupyter"}, "asyncssh": {"server", "lab"}, "click": {"cli", "records_cli", "terminal"}, "pandas": {"tables", "jupyter"},
     "yaml": {"parameters"}, "keyring": {"secrets"}, "pyrage": {"age"}, "subprocess": {"lab", "jupyter", "signers"},
 }  # fmt: skip
 CLOCK = {"now", "utcnow", "today"}
