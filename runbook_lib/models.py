@@ -323,6 +323,7 @@ class ChangeFolder:
         guard_log: What the guard wrote down, a line each.
         decided: `confirmed`, `rolled-back`, `superseded`, or empty while undecided.
         journal_head: SHA-256 of the last journal line a run left here, or empty.
+        seal: SHA-256 of the last seal a run left here, or empty.
         files: Octal mode text by the name of each file in the folder; empty when there is no such change.
     """
 
@@ -340,6 +341,7 @@ class ChangeFolder:
     guard_log: tuple[str, ...] = ()
     decided: str = ""
     journal_head: str = ""
+    seal: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -441,9 +443,11 @@ class Plan:
         commands: In the order they run; empty when nothing is to do.
         sha256: Lower-case hex digest over the plan's RFC 8785 form.
         way_back: The one-line command that puts the old pair back by hand.
+        document: The bytes that were digested: what an approval is over.
     """
 
     name: str
     commands: tuple[PlannedCommand, ...]
     sha256: str
     way_back: str
+    document: bytes = b""

@@ -161,14 +161,6 @@ def _change_id(text: str) -> str:
     return text
 
 
-def _not_built(text: str) -> str:
-    if text:
-        raise _wrong(
-            "asks for something this version does not do yet: records are not sealed", "nothing: leave it empty"
-        )
-    return text
-
-
 def local_path(text: str) -> str:
     """A path on the operator's side; `~` is the user's own home folder, or somebody's who has one here."""
     try:
@@ -198,7 +190,6 @@ Secret = Annotated[str, AfterValidator(_secret_reference)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ServerFolder = Annotated[str, AfterValidator(_server_folder)]
 Moment = Annotated[str, AfterValidator(_moment)]
-Later = Annotated[str, AfterValidator(_not_built)]
 
 
 class Parameters(BaseModel):
@@ -292,8 +283,12 @@ class Parameters(BaseModel):
         "", description="restore only: secret reference to the private key that opens backup_file"
     )
     records_dir: Annotated[LocalPath, Field(min_length=1)] = Field("records", description="where the records are kept")
-    signing_key: Later = Field("", description="leave empty: records are not sealed in this version")
-    allowed_signers: Later = Field("", description="leave empty: records are not sealed in this version")
+    signing_key: LocalPath = Field(
+        "", description="SSH key that seals the record, or the .pub of one in the agent; empty: it stays unsealed"
+    )
+    allowed_signers: LocalPath = Field(
+        "", description="file of the keys by which seals and approvals are verified, as ssh-keygen -Y verify takes it"
+    )
     operator: Text = Field("", description="who runs this; empty: the login name here")
     ticket: Text = Field("", description="the change ticket")
     reason: Text = Field("", description="why this is done")

@@ -20,6 +20,7 @@ LARGEST_FILE = 64 * 1024
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1f]+/[^\x00-\x1f]+|prompt")
 HOW_TO_WRITE = "`env:NAME`, `file:PATH`, `keyring:SERVICE/USER` or `prompt`, never the secret itself"
 _BETWEEN = r"[\s,:%-]{0,2}(?:\\?0?x)?"
+_HEX_MARKS = re.compile(r"[\s,:%-]|\\?0?x")
 _LONGEST_BYTE = len(", \\0xff")
 _COMMON = frozenset({"password", "changeme", "administrator", "juniper123", "certificate"})
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
@@ -34,7 +35,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._pattern: re.Pattern[str] | None = None
-        self._values: set[str] = set()
+        self._values: dict[str, str] = {}
+        self._forms: dict[str, set[str]] = {}
         self.unmasked: set[str] = set()
         self.longest = 0
 
@@ -43,28 +45,48 @@ class Registry:
 
         Args:
             value: The secret.
-            name: The parameter it came from, kept when the value cannot be masked.
+            name: The parameter it came from.
             public: Values of other parameters: a secret that equals one cannot be masked by its text.
         """
         if len(value) < SHORTEST_MASKED or value.lower() in _COMMON or value in set(public):
             self.unmasked.add(name)
             return
-        self._values.add(value)
-        forms = sorted({form for each in self._values for form in _forms(each)}, key=len, reverse=True)
+        self._values.setdefault(value, name)
+        self._forms[value] = _forms(value)
+        forms = sorted(set().union(*self._forms.values()), key=len, reverse=True)
         self.longest = max(len(forms[0]), *(len(each.encode()) * _LONGEST_BYTE for each in self._values))
-        texts = [*map(re.escape, forms), *map(_byte_by_byte, self._values)]
-        self._pattern = re.compile("|".join(texts), re.IGNORECASE)
+        self._pattern = re.compile("|".join([*map(re.escape, forms), *map(_byte_by_byte, self._values)]), re.IGNORECASE)
 
     def redact(self, text: str) -> str:
         """The text with every registered value and every private key replaced by a mask of fixed length."""
         text = _PRIVATE_KEY.sub(MASK, text) if "PRIVATE KEY" in text else text
         return self._pattern.sub(MASK, text) if self._pattern else text
 
+    def found_in(self, text: str) -> tuple[str, ...]:
+        """The parameters whose secret stands in a text in any form, also where a line was broken within it."""
+        text = text.lower()
+        unbroken, hexadecimal = _unbroken(text), _HEX_MARKS.sub("", text)
+        return tuple(
+            sorted(
+                {
+                    name
+                    for value, name in self._values.items()
+                    if value.encode().hex() in hexadecimal
+                    or any(_unbroken(each.lower()) in unbroken for each in self._forms[value])
+                }
+            )
+        )
+
     def clear(self) -> None:
         """Forgets every value."""
         self._values.clear()
+        self._forms.clear()
         self.unmasked.clear()
         self._pattern, self.longest = None, 0
+
+
+def _unbroken(text: str) -> str:
+    return "".join(text.split())
 
 
 def _forms(value: str) -> set[str]:

@@ -1,6 +1,8 @@
 """What a run needs before it can touch a server: usable parameters, resolved secrets, a signer, a root shell."""
 
+import getpass
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +13,17 @@ from runbook_lib.files import read_regular
 from runbook_lib.models import Certificate, Fault, Pair
 from runbook_lib.parameters import Parameters, validate
 from runbook_lib.pki.certificates import read_certificates, spki_sha256_of_private
+from runbook_lib.record.seal import NAMESPACE
 from runbook_lib.secrets import REGISTRY, SecretUnavailable, resolve
 from runbook_lib.server.connection import Connection, Login, connect
 from runbook_lib.server.fetch import unpack
 from runbook_lib.server.shell import RootShell, open_root_shell
 from runbook_lib.signers import Signer, make_signer, option_faults
+from runbook_lib.sshsig import SigningKey, allows, check_allowed, load_signing_key
 
 Kind = Literal["audit", "request", "install", "restore"]
 LARGEST_CERTIFICATE_FILE = 1 << 20
+_SIGNER = re.compile(r'[^\s,"*?!]+')  # one principal of ssh-keygen(1), ALLOWED SIGNERS
 LARGEST_BACKUP = 512 << 20
 NOTEBOOKS: Mapping[Kind, str] = {
     "audit": "100_audit_certificates",
@@ -42,6 +47,8 @@ class Prepared:
         handed_in: The certificates of `certificate_file`; empty while the CA has not answered.
         trust: The trust anchors of `ca_file`.
         fetched: The pair of `backup_file`.
+        signing: The key that seals the record; None: it stays unsealed.
+        allowed_signers: The text of that file; empty where none was given.
     """
 
     kind: Kind
@@ -53,6 +60,13 @@ class Prepared:
     handed_in: tuple[Certificate, ...]
     trust: tuple[Certificate, ...]
     fetched: "Fetched | None" = None
+    signing: SigningKey | None = None
+    allowed_signers: str = ""
+
+    @property
+    def operator(self) -> str:
+        """Who runs this; the login name here where nobody was named."""
+        return self.parameters.operator or getpass.getuser()
 
     @property
     def records(self) -> Path:
@@ -93,7 +107,10 @@ def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[
         handed_in=gathered.certificates("certificate_file", parameters.certificate_file, absent_is_fine=True),
         trust=gathered.trust(),
         fetched=gathered.fetched(),
+        signing=gathered.signing(),
+        allowed_signers=gathered.allowed_signers(),
     )
+    gathered.faults += _unverifiable(prepared)
     if gathered.faults:
         raise UnusableParameters(gathered.faults)
     return prepared
@@ -206,6 +223,38 @@ class _Gathered:
             self.faults.append(Fault("ca_file", "holds no CA's certificate", "the CA's root certificate, as PEM"))
         return found
 
+    def signing(self) -> SigningKey | None:
+        """The key that seals."""
+        path = self._regular("signing_key") if self.parameters.signing_key else None
+        if path is None:
+            return None
+        write = "the path of an SSH private key in the clear, or of the .pub of one that the agent holds"
+        try:
+            return load_signing_key(path)
+        except OSError as error:
+            self.faults.append(Fault("signing_key", f"cannot be read: {error.strerror}", write))
+        except ValueError as error:
+            self.faults.append(Fault("signing_key", str(error), write))
+        return None
+
+    def allowed_signers(self) -> str:
+        """The text of the file of allowed signers."""
+        path = self._regular("allowed_signers") if self.parameters.allowed_signers else None
+        if path is None:
+            return ""
+        try:
+            text = read_regular(path, LARGEST_CERTIFICATE_FILE).decode()
+            check_allowed(text)
+        except OSError as error:
+            self.faults.append(Fault("allowed_signers", f"cannot be read: {error.strerror}", "the path of a file"))
+        except ValueError:
+            self.faults.append(
+                Fault("allowed_signers", "names no signer", "a line a key: the signer's name and the public key")
+            )
+        else:
+            return text
+        return ""
+
     def fetched(self) -> Fetched | None:
         """The pair of `backup_file`, opened with `backup_identity`."""
         from runbook_lib.age import decrypt  # noqa: PLC0415 - few runs need it
@@ -228,6 +277,25 @@ class _Gathered:
                 Fault(field_, str(error), "a copy out of a record, and the key of one of its recipients")
             )
         return None
+
+
+def _unverifiable(prepared: Prepared) -> list[Fault]:
+    """What would keep the seal of this run from being verified is found out before it is needed."""
+    key, allowed, operator = prepared.signing, prepared.allowed_signers, prepared.operator
+    if key is None:
+        return []
+    if not _SIGNER.fullmatch(operator):
+        return [
+            Fault(
+                "operator",
+                "cannot stand in a file of allowed signers",
+                'a name without blanks and ,"*?! such as a mail address',
+            )
+        ]
+    if not allowed or allows(allowed, principal=operator, key=key, namespace=NAMESPACE):
+        return []
+    wrong = f"does not list {key.fingerprint} for {operator}, so that no seal of this run could be verified"
+    return [Fault("allowed_signers", wrong, f"a file with the line: {operator} {key.public}")]
 
 
 def _pair_in(packed: bytes) -> Fetched:

@@ -8,9 +8,10 @@ import click
 from runbook_lib.models import Command, Outcome, Plan, PlannedCommand, Verdict
 from runbook_lib.record.archive import told
 from runbook_lib.record.journal import Event, last_run, read
+from runbook_lib.record.seal import REPORT, described
 from runbook_lib.record.summary import fields
 from runbook_lib.secrets import redact
-from runbook_lib.tables import plan_table, summary_table
+from runbook_lib.tables import Table, plan_table, summary_table
 from runbook_lib.text import plain
 
 _SHOWN = {"run", "intent", "result", "checks", "plan", "compare", "probe"}
@@ -37,7 +38,7 @@ def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
     events = read(record)
     planned = next((each for each in reversed(last_run(events)) if each["event"] == "plan"), None)
     if outcome is Outcome.PLANNED and planned:
-        show(f"{plan_table(_plan_of(planned))!r}\n")
+        show(f"{planned_table(planned)!r}\n")
     summary = fields(record)
     show(f"{summary_table(summary)!r}")
     if outcome is Outcome.PLANNED:
@@ -49,6 +50,7 @@ def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
             show(csr.read_text())
         show(f"The CA is to sign this CSR, {csr}.")
         show("Then: runbook install with the same parameters, apply, and as certificate_file what the CA handed back.")
+    show(f"report: {record / REPORT}\n{sealing(record)}")
     begun = last_run(events)[0]
     if outcome is Outcome.DONE and begun.get("notebook") == "request":
         show(f"The certificate is staged. Next: runbook install with the same parameters, for change {record.name}.")
@@ -57,12 +59,20 @@ def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
         (show if outcome is Outcome.DONE else say)(f"by hand the old pair comes back with: {way_back}")
 
 
-def _plan_of(event: Event) -> Plan:
+def sealing(record: Path) -> str:
+    """The newest seal with its digest, for the ticket; or why what was written last has none."""
+    unsealed = [str(each["text"]) for each in last_run(read(record)) if each["event"] == "unsealed"]
+    found = described(record)
+    return f"seal: {found}" if " sha256:" in found or not unsealed else unsealed[-1]
+
+
+def planned_table(event: Event) -> Table:
+    """A plan as the journal tells it."""
     commands = (
         PlannedCommand(each["step"], Command(**{k: v for k, v in each.items() if k != "step"}))
         for each in event["commands"]
     )
-    return Plan(event["name"], tuple(commands), event["sha256"], event["way_back"])
+    return plan_table(Plan(event["name"], tuple(commands), event["sha256"], event["way_back"]))
 
 
 class Progress:

@@ -15,14 +15,14 @@ NAME = PACKAGE.name
 LEVELS = (
     {"text", "files"},
     {"models", "errors"},
-    {"state", "pki", "parameters", "secrets", "age"},
-    {"tables"},
+    {"state", "pki", "parameters", "secrets", "age", "sshsig"},
+    {"policy", "tables"},
     {"steps", "server", "signers", "probe", "record"},
     {"session"},
     {"change", "audit"},
     {"jupyter"},
     {"fleet"},
-    {"terminal", "records_cli"},
+    {"terminal"},
     {"cli"},
 )
 APART = {"lab"}
@@ -35,8 +35,8 @@ WITHOUT_IO = frozenset({
 # The one room, or the few, for a library with a price: side effects, seconds of import, or a protocol of its own.
 ROOMS = {
     "IPython": {"jupyter"}, "ipywidgets": {"jupyter"}, "ipykernel": {"jupyter"}, "jupyter_client": {"jupyter"}, "nbformat": {"jupyter"},
-    "papermill": {"jupyter"}, "zmq": {"jupyter"}, "asyncssh": {"server", "lab"}, "click": {"cli", "records_cli", "terminal"}, "pandas": {"tables", "jupyter"},
-    "yaml": {"parameters"}, "keyring": {"secrets"}, "pyrage": {"age"}, "subprocess": {"lab", "jupyter", "signers"},
+    "papermill": {"jupyter"}, "zmq": {"jupyter"}, "asyncssh": {"server", "lab", "sshsig"}, "click": {"cli", "terminal"}, "pandas": {"tables", "jupyter"},
+    "yaml": {"parameters"}, "keyring": {"secrets"}, "pyrage": {"age"}, "subprocess": {"lab", "jupyter", "signers", "sshsig"},
 }  # fmt: skip
 CLOCK = {"now", "utcnow", "today"}
 DOES_IO = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}

@@ -29,8 +29,8 @@ SECTIONS = {
 # The steps of each, and whether they change the server when `apply` is set.
 STEPS = {
     "100_audit_certificates.ipynb": {"served": "read-only", "judged": "read-only", "found": "summary"},
-    "200_request_certificate.ipynb": {"check": "read-only", "plan": "read-only", "back-up": "changes-server", "make-key": "changes-server", "make-csr": "changes-server", "sign": "changes-server", "summary": "summary", "close": "read-only"},
-    "300_install_certificate.ipynb": {"check": "read-only", "plan": "read-only", "compare": "changes-server", "install": "changes-server", "confirm": "changes-server", "before-after": "read-only", "summary": "summary", "close": "read-only"},
+    "200_request_certificate.ipynb": {"check": "read-only", "plan": "read-only", "back-up": "changes-server", "make-key": "changes-server", "make-csr": "changes-server", "sign": "changes-server", "summary": "summary"},
+    "300_install_certificate.ipynb": {"check": "read-only", "plan": "read-only", "compare": "changes-server", "install": "changes-server", "confirm": "changes-server", "before-after": "read-only", "summary": "summary"},
 }  # fmt: skip
 STEPS["900_restore_certificate.ipynb"] = STEPS["300_install_certificate.ipynb"]
 Cell = dict[str, Any]

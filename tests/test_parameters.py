@@ -80,6 +80,8 @@ TAKEN: dict[str, list[object]] = {
     "pair": ["before", "installed"],
     "operator": ["Ada Lovelace"],
     "ticket": ["12345", "CHG-1"],
+    "signing_key": ["", "~/.ssh/id_ed25519"],
+    "allowed_signers": ["", "signers"],
     "mode": ["auto", "interactive", "headless"],
 }  # fmt: skip
 
@@ -177,8 +179,7 @@ REFUSED: dict[str, tuple[str, object, str, str]] = {
     "change id with a line feed": ("change_id", "20261124T220000Z-1a2b3c\n", "is no change id", "`new`"),
     "change id as a number": ("change_id", 2026, "is no text", TEXT),
     "unknown pair": ("pair", "after", "should be 'before' or 'installed'", "which pair"),
-    "sealing": ("signing_key", "~/.ssh/id_ed25519", "not do yet", "leave it empty"),
-    "signers of seals": ("allowed_signers", "signers", "not do yet", "leave it empty"),
+    "signing key of nobody": ("signing_key", "~nobody-here/.ssh/id", "~nobody-here, and there is no such", "a whole path"),
     "misspelt": ("comon_name", "apstra.example.com", "is no parameter", "common_name, if that"),
     "of another tool": ("dry_run", True, "is no parameter", "parameters cell"),
     "path of somebody who is not there": ("client_key", "~nobody-here/.ssh/id", "~nobody-here, and there is no such", "a whole path"),

@@ -1,7 +1,6 @@
 """The conductor of one change."""
 
 import datetime as dt
-import getpass
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +48,7 @@ async def open_change(prepared: Prepared, open_record: Callable[[str], Record]) 
         goes_on = "" if prepared.kind == "restore" else choice.change_id
         change_id = goes_on or (choice.last if prepared.kind == "install" else "") or new_change_id()
         record = open_record(change_id)
-        _begin(record, prepared, change_id, facts.change(change_id).journal_head)
+        _begin(record, prepared, facts.change(change_id))
     except BaseException as error:
         if session is not None:
             await session.close()
@@ -83,7 +82,7 @@ def _ended_early(open_record: Callable[[str], Record], prepared: Prepared, chang
     """The record of a run that ended before its change was found: of the change that was named, else of its own."""
     change_id = change_id or new_change_id()
     record = open_record(change_id)
-    _begin(record, prepared, change_id, "")
+    _begin(record, prepared, ChangeFolder(change_id))
     record.journal.write("end", outcome=error.outcome, what=error.diagnostics(), todo=error.todo)
     record.journal.close()
 
@@ -100,7 +99,7 @@ async def open_next(prepared: Prepared, open_record: Callable[[str], Record]) ->
 def go_on(request: Change) -> Install:
     """The install of what a request staged, a run of its own in the same record, over the same connection and facts."""
     install = _installing(request)
-    _begin(install.record, install.prepared, install.change_id, install.own.journal_head)
+    _begin(install.record, install.prepared, install.own)
     return install
 
 
@@ -119,12 +118,12 @@ def _choose(prepared: Prepared, facts: Facts) -> Choice:
     return replace(choice, change_id=given.change_id or (replaced[-1] if replaced else ""), supersedes=())
 
 
-def _begin(record: Record, prepared: Prepared, change_id: str, cites: str) -> None:
-    """The first event of every run: who, what, where, why, and the journal head found on the server."""
+def _begin(record: Record, prepared: Prepared, found: ChangeFolder) -> None:
+    """The first event of every run: who, what, where, why, and the journal head and the seal found on the server."""
     given, lost = prepared.parameters, orphans(read(record.folder))
     record.journal.write(
-        "run", notebook=prepared.kind, host=given.host, change_id=change_id, apply=given.apply,
-        operator=given.operator or getpass.getuser(), ticket=given.ticket, reason=given.reason, version=VERSION, cites=cites,
+        "run", notebook=prepared.kind, host=given.host, change_id=found.change_id, apply=given.apply,
+        operator=prepared.operator, ticket=given.ticket, reason=given.reason, version=VERSION, cites=found.journal_head, cites_seal=found.seal,
     )  # fmt: skip
     if lost:
         what = "; ".join(f"{each['step']}: {each['purpose']}" for each in lost)

@@ -28,15 +28,21 @@ from runbook_lib.models import (
     PlannedCommand,
     State,
     Verdict,
+    judged,
 )  # fmt: skip
 from runbook_lib.parameters import inside_window
+from runbook_lib.policy import read_policy
+from runbook_lib.record.approval import approvers, bring, difference, last_approved
 from runbook_lib.record.archive import Record
+from runbook_lib.record.closing import Closed, close_record
 from runbook_lib.record.journal import last_run, outcome_of, read
+from runbook_lib.record.seal import digests
 from runbook_lib.record.summary import fields
+from runbook_lib.secrets import REGISTRY
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
 from runbook_lib.server.views import Views
-from runbook_lib.session import Prepared, Session
+from runbook_lib.session import NOTEBOOKS, Prepared, Session
 from runbook_lib.state import Choice, state_of
 from runbook_lib.steps import install, server
 from runbook_lib.steps.folder import folder_of
@@ -114,7 +120,7 @@ class Change(ABC):
             self.record.journal.write("facts", **_shown(self.facts), state=self.state)
             self._note_orphans()
             self.note_guard()
-            checks = (*server.checks(self.facts, self.parameters), *self.own_checks())
+            checks = (*server.checks(self.facts, self.parameters), *self._as_sealed(), *self.own_checks())
             self.judge("check", checks)
             return tables.checks_table(
                 f"{self.parameters.host} as found; change {self.change_id} is {self.state}", checks
@@ -147,6 +153,19 @@ class Change(ABC):
 
     def _way_back(self, change_id: str) -> str:
         return install.way_back(self.parameters, change_id, self.prepared.login.ssh_options)
+
+    def _as_sealed(self) -> tuple[Check, ...]:
+        """Whether the record that is kept here is the one whose seal the server remembers."""
+        known, here = self.own.seal, digests(self.record.folder)
+        if not known or not here:
+            return ()
+        return (
+            judged(
+                "Does the record here hold the seal that the server remembers?", f"sha256:{known}", "it does" if known in here else "it does not",
+                good=known in here, bad=Verdict.WARN, source="state_dir",
+                todo="a colleague's part of the record is kept elsewhere, or a seal was taken away here: runbook verify with --expect and that digest",
+            ),
+        )  # fmt: skip
 
     def _note_orphans(self) -> None:
         """What became of commands whose result no earlier run heard, as it is seen now."""
@@ -185,15 +204,12 @@ class Change(ABC):
         async with self.step("plan"):
             plan = self.planned = self.make_plan()
             listed = [{"step": each.step, **asdict(replace(each.command, secret_stdin=""))} for each in plan.commands]
+            kept = self._keep(plan) if self.approvable else ""
             self.record.journal.write(
-                "plan", name=plan.name, sha256=plan.sha256, way_back=plan.way_back, commands=listed
+                "plan", name=plan.name, sha256=plan.sha256, way_back=plan.way_back, commands=listed, file=kept
             )
-            approved = self.parameters.approved_plan
-            if self.approvable and approved and approved != plan.sha256:
-                raise Refused(
-                    "the plan is not the approved one", server=self.parameters.host, step="plan",
-                    why=f"approved {approved}, now {plan.sha256}", todo="look at what changed and have this plan approved",
-                )  # fmt: skip
+            if self.approvable and plan.commands:
+                self._approved(plan)
             table = tables.plan_table(plan)
             broken = self.parameters.accept_broken_start and not (
                 self.before.live.matches and self.facts.serves(self.before.live)
@@ -213,8 +229,49 @@ class Change(ABC):
         canonical = rfc8785.dumps(
             stands_on(self.expected(), self.change_id) | {"name": self.prepared.kind, "commands": listed}
         )
-        sha256 = hashlib.sha256(canonical.replace(self.change_id.encode(), b"<change-id>")).hexdigest()
-        return Plan(self.prepared.kind, commands, sha256, self.way_back)
+        document = canonical.replace(self.change_id.encode(), b"<change-id>")
+        return Plan(self.prepared.kind, commands, hashlib.sha256(document).hexdigest(), self.way_back, document)
+
+    def _keep(self, plan: Plan) -> str:
+        """Keeps a plan's bytes in the record, for somebody to approve; returns the file's name."""
+        return self.record.add_file(f"plan-{NOTEBOOKS[self.prepared.kind]}.json", plan.document).name
+
+    def _approved(self, plan: Plan) -> None:
+        """Whether the plan is one that was approved, where that is asked for.
+
+        Raises:
+            Refused: It is not.
+        """
+        approved = self.parameters.approved_plan
+        if approved and approved != plan.sha256:
+            raise Refused(
+                "the plan is not the approved one", server=self.parameters.host, step="plan",
+                why=f"approved {approved}, now {plan.sha256}", todo="look at what changed and have this plan approved",
+            )  # fmt: skip
+        policy = read_policy()
+        allowed = policy.approvers if policy and policy.approvers else self.prepared.allowed_signers
+        folder, key = self.record.folder, self.prepared.signing
+        if self.prepared.kind == "restore":
+            bring(self.record, plan.document)
+        by = [
+            each
+            for each in (approvers(folder, plan.document, allowed) if allowed else ())
+            if each.name != self.prepared.operator and (key is None or each.fingerprint != key.fingerprint)
+        ]
+        required = policy is not None and policy.require_approval
+        said = f"approved by {', '.join(map(str, by))}" if by else "not approved by anybody else"
+        self.record.journal.write("approval", required=required, by=[str(each) for each in by],
+                                  text=f"{'required' if required else 'advisory'}: {said}")  # fmt: skip
+        if required and key is None and self.parameters.apply:
+            raise Refused("the policy of this host asks for approval by another person, and who runs this cannot be proven",
+                          server=self.parameters.host, step="plan", todo="give signing_key, your own SSH key")  # fmt: skip
+        if required and not by and self.parameters.apply:
+            before = last_approved(folder, allowed)
+            raise Refused(
+                "the plan was not approved, and the policy of this host asks for that", server=self.parameters.host, step="plan",
+                why=f"another plan was approved; from that to this:\n{difference(before, plan.document)}" if before else said,
+                todo=f"another person looks at it and runs: runbook approve {folder}",
+            )  # fmt: skip
 
     async def apply(self, name: str, commands: Sequence[Command]) -> tuple[CommandResult, ...]:
         """Runs a step's commands under the lock of conf_dir and reads the change's folder again.
@@ -265,6 +322,22 @@ class Change(ABC):
     async def leave_head(self) -> None:
         """Leaves the journal's head on the server."""
         await self.session.shell.run_all([self.head()], bounded=False)
+
+    def close_record(self) -> Closed:
+        """Writes the report, and seals the record where there is a key."""
+        return close_record(
+            self.record, REGISTRY, operator=self.prepared.operator, key=self.prepared.signing, version=VERSION
+        )
+
+    async def leave_seal(self, closed: Closed) -> None:
+        """Leaves the digest of the record's seal in the change's folder, where there is one: it is the server's to remember.
+
+        Raises:
+            ShellLost: The server could not be reached any more.
+        """
+        if closed.seal and self.parameters.apply and self.own.files:
+            told = Command("leave the seal's digest", f"echo {closed.seal.digest} >{self.folder}/seal")
+            await self.session.shell.run_all([told], bounded=False)
 
     async def refresh(self) -> None:
         """Leaves the journal's head in the change's own folder and reads that again."""

@@ -14,6 +14,7 @@ from runbook_lib.audit import Audit, audit
 from runbook_lib.change import Change, new_change_id, open_change
 from runbook_lib.change.apply import ticking
 from runbook_lib.errors import Refused, RunbookError, UnusableParameters
+from runbook_lib.jupyter.ending import Ending
 from runbook_lib.jupyter.headless import announce
 from runbook_lib.jupyter.recorder import Ran, Recorder
 from runbook_lib.models import Outcome
@@ -24,7 +25,7 @@ from runbook_lib.session import NOTEBOOKS, Kind, Prepared, prepare
 
 _PLAIN = (str, int, float, list, dict, tuple, type(None))
 _NOTHING = object()
-_open: list[Change] = []
+_endings: list[Ending] = []
 _recorders: list[Recorder] = []
 
 
@@ -60,10 +61,13 @@ async def bind(kind: Kind) -> Change | Audit:
     except UnusableParameters:
         announce(None, Outcome.UNUSABLE)
         raise
+    ending = Ending(recorder, prepared)
+    _endings.append(ending)
+    recorder.at_rest(ending)
     started = dt.datetime.now(dt.UTC)
 
     def recorded(change_id: str) -> Record:
-        record = open_record(prepared.records, change_id, REGISTRY.redact)
+        ending.record = record = open_record(prepared.records, change_id, REGISTRY.redact)
         announce(record.folder)
         recorder.attach(record.notebook_path(started, name))
         return record
@@ -72,14 +76,13 @@ async def bind(kind: Kind) -> Change | Audit:
         async with ticking():
             if kind == "audit":
                 return await _audited(prepared, recorded)
-            change = await open_change(prepared, recorded)
+            ending.change = await open_change(prepared, recorded)
     except (RunbookError, asyncio.CancelledError, KeyboardInterrupt) as error:
         ended = error if isinstance(error, RunbookError) else _stopped(prepared.parameters.host)
         if not recorder.attached:
             announce(None, ended.outcome)
         raise ended from None
-    _open.append(change)
-    return change
+    return ending.change
 
 
 def given_parameters(namespace: Mapping[str, object], there_before: Mapping[str, object]) -> dict[str, object]:
@@ -114,7 +117,7 @@ async def _audited(prepared: Prepared, recorded: Callable[[str], Record]) -> Aud
         "run",
         notebook="audit",
         host=given.host,
-        operator=given.operator or getpass.getuser(),
+        operator=prepared.operator,
         ticket=given.ticket,
         reason=given.reason,
     )
@@ -142,8 +145,8 @@ async def _close_earlier() -> list[Ran]:
     carried: list[Ran] = []
     while _recorders:
         carried = _recorders.pop().close()
-    while _open:
-        await _open.pop().close()
+    while _endings:
+        await _endings.pop().now()
     return carried
 
 

@@ -4,13 +4,14 @@ It is the same under JupyterLab, `runbook` and stock papermill, because it stand
 at the messages that leave the kernel. Every message is redacted before it is sent, and what was sent is what is recorded.
 """
 
+import asyncio
 import contextlib
 import datetime as dt
 import json
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _OPEN_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END [A-Z ]*
 _KEY_BEGINS = re.compile(r"-{1,5}(B(E(G(I(N[A-Z -]*)?)?)?)?)?\Z")
 _OF_ANOTHER_RUN = {"runbook", "papermill", "execution", "widgets"}
 Json = dict[str, Any]
+AtRest = Callable[[bool], tuple[str, Coroutine[None, None, None]] | None]
 
 
 @dataclass
@@ -67,6 +69,8 @@ class Recorder:
         self._changed = self._in_trouble = False
         self._closed = threading.Event()
         self._guard = threading.RLock()
+        self._at_rest: AtRest = lambda _failed: None
+        self._resting: asyncio.Task[None] | None = None
 
     def start(self, carried: Sequence[Ran]) -> None:
         """Begins with the cell that is running.
@@ -103,6 +107,29 @@ class Recorder:
             self._path = path.with_stem(f"{path.stem}-{number}")
         self._write()
         threading.Thread(target=self._keep_written, name="recorder", daemon=True).start()
+
+    def at_rest(self, work: AtRest) -> None:
+        """Has something done whenever a cell has ended, before the front end hears of that.
+
+        Args:
+            work: Told whether the cell raised. Gives nothing, or a text that the front end shows and no record keeps, and
+                what is to be awaited before the next cell can be run.
+        """
+        self._at_rest = work
+
+    @property
+    def complete(self) -> bool:
+        """Whether the notebook's last cell has run."""
+        cells = self._notebook["cells"]
+        code = [index for index, cell in enumerate(cells) if cell["cell_type"] == "code"]
+        return bool(code) and code[-1] in _homes(cells, self._ran)
+
+    def finish(self) -> None:
+        """Writes the notebook for the last time; what leaves the kernel is redacted all the same."""
+        with self._guard:
+            self._write()
+            self._path = None
+            self._closed.set()
 
     def close(self) -> list[Ran]:
         """Stops redacting and recording; what was written stays.
@@ -144,19 +171,37 @@ class Recorder:
                 self._ran[-1].ended = _now()
                 self._write()
 
-    def _sent(self, stream: Any, msg_or_type: Any, content: Any = None, *rest: Any, **named: Any) -> Any:  # noqa: ANN401
+    def _sent(self, stream: Any, msg_or_type: Any, content: Any = None, *more: Any, **named: Any) -> Any:  # noqa: ANN401
         """Stands in for the session's `send`."""
         whole = isinstance(msg_or_type, Mapping)
         kind = str(msg_or_type["header"]["msg_type"] if whole else msg_or_type)
-        parent = msg_or_type.get("parent_header") if whole else rest[0] if rest else named.get("parent")
+        parent = msg_or_type.get("parent_header") if whole else more[0] if more else named.get("parent")
         with self._guard:
             content = msg_or_type["content"] if whole else content
             clean = dict(content) if kind == "stream" else self._clean(content)
             if not self._noted(stream, kind, clean, parent):
                 return None
-        if whole:
-            return self._send(stream, {**msg_or_type, "content": clean}, None, *rest, **named)
-        return self._send(stream, msg_or_type, clean, *rest, **named)
+            rest = self._rest(stream, kind, clean, parent)
+
+        def go_on(*_: object) -> Any:  # noqa: ANN401
+            if whole:
+                return self._send(stream, {**msg_or_type, "content": clean}, None, *more, **named)
+            return self._send(stream, msg_or_type, clean, *more, **named)
+
+        if rest is None:
+            return go_on()
+        self._resting = asyncio.get_running_loop().create_task(rest)
+        self._resting.add_done_callback(go_on)
+        return None
+
+    def _rest(self, stream: Any, kind: str, clean: Any, parent: Any) -> Coroutine[None, None, None] | None:  # noqa: ANN401
+        """What is to be awaited before the front end hears that a cell has ended."""
+        ran = self._of(_message_id(parent)) if kind == "status" and clean["execution_state"] == "idle" else None
+        done = self._at_rest(any(each["output_type"] == "error" for each in ran.outputs)) if ran else None
+        if done is None:
+            return None
+        self._send(stream, "stream", {"name": "stdout", "text": self._redact(done[0])}, parent)
+        return done[1]
 
     def _noted(self, stream: Any, kind: str, clean: Any, parent: Any) -> bool:  # noqa: ANN401
         """Records one message; whether it is to be sent now."""

@@ -1,6 +1,7 @@
 """The archive: one folder a change, closed to others, and what is told of it."""
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def story(folder: Path) -> Iterator[tuple[str, str, str]]:
         yield str(event["at"])[:19].replace("T", " "), str(event["event"]), what
 
 
-def told(event: Event) -> str:  # noqa: C901, PLR0911 - one line an event reads best
+def told(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one line an event reads best
     """What a person is told of an event.
 
     Raises:
@@ -85,7 +86,7 @@ def told(event: Event) -> str:  # noqa: C901, PLR0911 - one line an event reads 
                 if check["verdict"] != "pass"
             ]
             return "; ".join(
-                [f"{event['step']}: checks: {_counted([check['verdict'] for check in event['checks']])}", *odd]
+                [f"{event['step']}: checks: {counted([check['verdict'] for check in event['checks']]) or 'none'}", *odd]
             )
         case "compare":
             keys = {digest for each in event["digests"] for digest in each[1:]}
@@ -98,6 +99,8 @@ def told(event: Event) -> str:  # noqa: C901, PLR0911 - one line an event reads 
             return f"{event['step']}: {event['purpose']}"
         case "result":
             return f"{event['step']}: {event['purpose']}: exit status {event['status']}, {event['duration_s'] * 1000:.0f} ms"
+        case "facts":
+            return f"{event['hostname']} as found; state of the change: {event.get('state') or 'not noted'}"
         case "certificate":
             return f"{event['role']}: {event['common_name']}, until {event['not_after'][:10]}, sha256 {event['sha256']}"
         case "probe":
@@ -109,10 +112,20 @@ def told(event: Event) -> str:  # noqa: C901, PLR0911 - one line an event reads 
         case "end":
             return f"{event['outcome']}: {event['what']}" if event["what"] else str(event["outcome"])
         case _:
-            return str(event.get("text", ""))
+            return str(event["text"]) if "text" in event else _fields_of(event)
 
 
-def _counted(words: Sequence[str]) -> str:
+def _fields_of(event: Event) -> str:
+    """An event of a kind that is not known here, field by field."""
+    fields = {name: value for name, value in event.items() if name not in {"n", "at", "event", "prev"}}
+    return "; ".join(
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in fields.items()
+    )
+
+
+def counted(words: Sequence[str]) -> str:
+    """How often each word is there: `17 pass, 1 warn`."""
     return ", ".join(f"{words.count(each)} {each}" for each in dict.fromkeys(words))
 
 

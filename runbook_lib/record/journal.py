@@ -112,6 +112,11 @@ class Journal:
             return [self._clean(each) for each in value]
         return value if value is None or isinstance(value, int | float) else self._redact(str(value))
 
+    @property
+    def closed(self) -> bool:
+        """Whether another process may write."""
+        return self._file < 0
+
     def close(self) -> None:
         """Lets another process write; closed once more, it does nothing."""
         if self._file >= 0:
@@ -141,7 +146,7 @@ def check_chain(lines: Sequence[bytes], path: Path) -> None:
     for number, line in enumerate(lines, 1):
         try:
             previous = json.loads(line)["prev"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             previous = None
             if number < len(lines) and _is_torn(lines[number], _digest(line)):
                 previous = head
@@ -156,7 +161,7 @@ def _is_torn(following: bytes, digest: str) -> bool:
     """Whether the next line tells that this one was cut short."""
     try:
         event = json.loads(following)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(event, dict) and event.get("event") == "torn" and event.get("prev") == digest
 
@@ -172,13 +177,14 @@ def read(folder: Path, offset: int = 0) -> tuple[Event, ...]:
 def events_in(data: bytes) -> tuple[Event, ...]:
     """The events among the lines of a journal, oldest first; a line that is no event is left out."""
     lines = (line for line in data.split(b"\n")[:-1] if line[:1] == b"{")  # passes over millions of bare line ends
-    return tuple(event for event in map(_event, lines) if event)
+    return tuple(event for event in map(event_of, lines) if event)
 
 
-def _event(line: bytes) -> Event:
+def event_of(line: bytes) -> Event:
+    """The event in a line; empty where there is none."""
     try:
         event = json.loads(line)
-    except (ValueError, RecursionError):  # thousands of brackets, in a folder that others write into
+    except (ValueError, RecursionError):  # the second where brackets are nested by the thousand
         return {}
     return event if isinstance(event, dict) and {"event", "at"} <= event.keys() else {}
 
@@ -241,3 +247,8 @@ def orphans(events: Sequence[Event]) -> tuple[Event, ...]:
 def arms(event: Event) -> bool:
     """Whether an event begins the arming of the guard, from where on the live pair may be touched."""
     return event["event"] == "intent" and event["step"] == "install" and "arm the guard" in event["purpose"]
+
+
+def puts_back(event: Event) -> bool:
+    """Whether an event begins the way back, by which the old pair becomes the live pair again."""
+    return bool(event["event"] == "intent" and event["step"] == "roll back")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runbook_lib import models
 from runbook_lib.files import read_regular
-from runbook_lib.models import CHANGE_ID
 from runbook_lib.record import journal
 from runbook_lib.record.index import Index, identity
 
@@ -93,7 +93,9 @@ def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
     index = Index(records_dir, _made_by())
     with os.scandir(records_dir) as entries:
         folders = [
-            each.path for each in entries if CHANGE_ID.fullmatch(each.name) and each.is_dir(follow_symlinks=False)
+            each.path
+            for each in entries
+            if models.CHANGE_ID.fullmatch(each.name) and each.is_dir(follow_symlinks=False)
         ]
     found = [_summary(each, index) for each in folders]
     index.save()
@@ -103,7 +105,8 @@ def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
 
 def _made_by() -> bytes:
     """What decides what a journal says: this code."""
-    return hashlib.sha256(Path(__file__).read_bytes() + Path(journal.__file__).read_bytes()).digest()
+    files = (__file__, journal.__file__, models.__file__)
+    return hashlib.sha256(b"".join(Path(each).read_bytes() for each in files)).digest()
 
 
 def _summary(folder: str, index: Index) -> RecordSummary:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runbook_lib.models import Outcome, State
-from runbook_lib.record.journal import Event, arms, last_run, outcome_of, read
+from runbook_lib.record.journal import Event, arms, last_run, outcome_of, puts_back, read
 from runbook_lib.tables import fingerprint, milliseconds
 
 
@@ -18,9 +18,10 @@ def fields(folder: Path, run: Sequence[Event] | None = None) -> dict[str, str]:
     events = read(folder)
     run = last_run(events) if run is None else run
     outcome = outcome_of(run)
-    begun, facts, plan = (next(_of(run, name), {}) for name in ("run", "facts", "plan"))
+    begun, facts = (next(_of(run, name), {}) for name in ("run", "facts"))
+    plan = next(_of(list(reversed(run)), "plan"), {})  # planned twice in one run, the later one is what is applied
     armed = any(map(arms, run)) or facts.get("state") == State.UNCONFIRMED
-    untouched = not any(map(_puts_back, run))
+    untouched = not any(map(puts_back, run))
     end = next(_of(run, "end"), {})
     hostname = f" ({facts['hostname']})" if facts else ""
     return {
@@ -31,7 +32,7 @@ def fields(folder: Path, run: Sequence[Event] | None = None) -> dict[str, str]:
         "ticket": _ticket(events),
         "reason": begun.get("reason") or "none",
         "operator": begun.get("operator", ""),
-        "when": " to ".join(each["at"][:19].replace("T", " ") for each in (run[:1] and (run[0], run[-1]))) + " UTC",
+        "when": _when(run),
         "apply": str(begun.get("apply", "")),
         **_certificates(run, outcome),
         "outage": _outage(run),
@@ -43,6 +44,14 @@ def fields(folder: Path, run: Sequence[Event] | None = None) -> dict[str, str]:
     }
 
 
+def _when(run: Sequence[Event]) -> str:
+    """From the first event to the last, UTC to the second; the day once where it is one."""
+    if not run:
+        return ""
+    (day, begun), (last_day, ended) = (each["at"][:19].partition("T")[::2] for each in (run[0], run[-1]))
+    return f"{day} {begun} to {f'{last_day} ' * (last_day != day)}{ended} UTC"
+
+
 def _ticket(events: Sequence[Event]) -> str:
     """The one that was given last: a run that goes on with a change need not say it again."""
     return next(
@@ -52,10 +61,6 @@ def _ticket(events: Sequence[Event]) -> str:
 
 def _of(events: Sequence[Event], name: str) -> Iterator[Event]:
     return (event for event in events if event["event"] == name)
-
-
-def _puts_back(event: Event) -> bool:
-    return bool(event["event"] == "intent" and event["step"] == "roll back")
 
 
 def _certificates(run: Sequence[Event], outcome: Outcome) -> dict[str, str]:
@@ -79,5 +84,5 @@ def _outage(run: Sequence[Event]) -> str:
     if measured:
         whole = None if None in measured else sum(measured)
         return f"{milliseconds(whole)} without an answer"
-    touched = any(arms(event) or _puts_back(event) for event in run)
+    touched = any(arms(event) or puts_back(event) for event in run)
     return "unknown: nginx was not asked all the while" if touched else "none"

@@ -24,7 +24,7 @@ _WATCHED = (
     "part watched; [ ! -f armed ] || { read -r pid _ began boot <armed; set -- $(cut -d ' ' -f 3,22 /proc/$pid/stat); "
     '[ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && [ "$1" != Z ] && [ "$2" = "$began" ] && echo yes; }'
 )
-_SHOWN = "change.json nginx.csr nginx.crt backup/SHA256SUMS backup/nginx.crt armed decided guard.log journal-head"
+_SHOWN = "change.json nginx.csr nginx.crt backup/SHA256SUMS backup/nginx.crt armed decided guard.log journal-head seal"
 _PUBLICS = {
     "key": ("nginx.key", _PUBLIC.format("nginx.key")),
     "csr": ("nginx.csr", "openssl req -in nginx.csr -noout -pubkey"),
@@ -160,6 +160,7 @@ def _change_folder(known: ChangeFolder, said: Mapping[str, bytes]) -> ChangeFold
         decided=text["decided"].strip(),
         guard_log=tuple(text["guard.log"].splitlines()),
         journal_head=text["journal-head"].strip(),
+        seal=text["seal"].strip(),
         files={name: mode for mode, _, name in (line.partition(" ") for line in modes)},
     )
 

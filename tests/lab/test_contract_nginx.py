@@ -108,7 +108,7 @@ def test_a_restart_on_bad_files_succeeds_and_then_crash_loops(server: ServerUnde
     """`docker restart` exits 0 all the same; then the count rises, exec is turned down, and mended files end it."""
     prepare(server, f"cp -a . ../good && {UNUSABLE[case]}")
     assert server.run(f"docker restart {NGINX}").returncode == 0
-    wait_until(lambda: state(server)[1] >= 2)
+    wait_until(lambda: state(server)[1] >= 4)  # by then it waits for more than a second between two tries
     wait_until(lambda: state(server)[0] == "restarting")
     turned_down = server.run(f"docker exec {NGINX} nginx -t")
     assert turned_down.returncode == 1

@@ -101,8 +101,8 @@ class RealHost:
         """
         options = options or HostOptions()
         folder = Path(tempfile.mkdtemp(prefix=f"apstra-{options.name}-"))
-        _fill(folder, image=options.role != "bastion")
-        address = _free_address()
+        fill(folder, image=options.role != "bastion")
+        address = free_address()
         process = _launch(folder, address, options)
         _wait_until_ready(process, folder)
         (folder / "known_hosts").write_text(f"{address} {(folder / 'hostkey.pub').read_text()}")
@@ -203,7 +203,7 @@ class RealHost:
         return result.stdout
 
     def _environment(self) -> dict[str, str]:
-        return _environment(self.address, self.options)
+        return environment(self.address, self.options)
 
 
 @cache
@@ -215,7 +215,8 @@ def _image() -> Path:
     return tar
 
 
-def _fill(folder: Path, *, image: bool) -> None:
+def fill(folder: Path, *, image: bool) -> None:
+    """What the inside of a server needs from outside: host.sh, a key, a password, the image of nginx."""
     shutil.copy(HERE / "host.sh", folder)
     key = folder / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", key], check=True)
@@ -227,7 +228,7 @@ def _fill(folder: Path, *, image: bool) -> None:
         os.link(_image(), folder / "image.tar")
 
 
-def _free_address() -> str:
+def free_address() -> str:
     """A loopback address nobody listens on; at random, because other test runs look for one too."""
     while True:
         address = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(256)}.{secrets.randbelow(254) + 1}"
@@ -245,7 +246,8 @@ def _control_group(address: str) -> str:
     return f"apstra-{address.replace('.', '-')}"
 
 
-def _environment(address: str, options: HostOptions) -> dict[str, str]:
+def environment(address: str, options: HostOptions) -> dict[str, str]:
+    """The variables of a server's inside."""
     fixed = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LIFETIME_S": str(LIFETIME_S)}
     return fixed | {"LAB_ADDRESS": address, "LAB_CGROUP": _control_group(address)} | options.environment()
 
@@ -260,7 +262,7 @@ def _launch(folder: Path, address: str, options: HostOptions) -> subprocess.Pope
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=_environment(address, options),
+            env=environment(address, options),
             start_new_session=True,
         )
     if process.stdin:

@@ -13,14 +13,15 @@ unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG
 folder=$1
 conf=/etc/aos/nginx.conf.d
 own=/run/lab
+disk=$own # below it lies what the server writes
 
 private_tree() {
   mount -t tmpfs -o mode=0755 tmpfs /run
   mkdir -p "$own/given" /run/sshd /run/lock
   mount --bind "$folder" "$own/given"
   for path in etc home var root; do
-    mkdir -p "$own/upper/$path" "$own/scratch/$path"
-    mount -t overlay "lab-$path" -o "lowerdir=/$path,upperdir=$own/upper/$path,workdir=$own/scratch/$path" "/$path"
+    mkdir -p "$disk/upper/$path" "$disk/scratch/$path"
+    mount -t overlay "lab-$path" -o "lowerdir=/$path,upperdir=$disk/upper/$path,workdir=$disk/scratch/$path" "/$path"
   done
   mount -t tmpfs -o mode=1777 tmpfs /tmp
   # A docker client of another version may come first in PATH.

@@ -144,6 +144,20 @@ def test_an_event_without_its_fields_is_told_as_such(tmp_path: Path, kind: str) 
     assert [what for _, _, what in story(tmp_path)] == ["no event as this version writes it", "after it"]
 
 
+LITTLE = {
+    "a step without checks": (line(event="checks", step="back up", checks=[]), "back up: checks: none"),
+    "facts": (line(event="facts", hostname="aos-server", state="ready", os="x"), "aos-server as found; state of the change: ready"),
+    "a kind not known here": (line(event="weather", n=3, prev="ab", sky="grey", wind={"knots": 7}), 'sky: grey; wind: {"knots": 7}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("event", "what"), LITTLE.values(), ids=LITTLE)
+def test_every_event_has_something_to_tell(tmp_path: Path, event: bytes, what: str) -> None:
+    """Also one of which there is little, and one of a kind that a later version writes: that one field by field."""
+    (tmp_path / NAME).write_bytes(event)
+    assert [told for _, _, told in story(tmp_path)] == [what]
+
+
 def test_the_contents_are_every_file_with_its_size(record: Record) -> None:
     """By path within the record."""
     record.add_file("nginx.csr", b"12345")

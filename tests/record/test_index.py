@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from runbook_lib.record import index, listing
+from runbook_lib import models
+from runbook_lib.record import index, journal, listing
 from runbook_lib.record.index import Index
 from runbook_lib.record.journal import NAME
 from runbook_lib.record.listing import RecordSummary, list_records
@@ -109,8 +111,8 @@ def forged(file: Path) -> None:
 def other_version(file: Path) -> None:
     """As another version of the code would write it, that derives other things."""
     entries = Index(file.parents[2] / "records", b"other")
-    for name, (journal, derived) in json.loads(file.read_bytes().split(b"\n")[1]).items():
-        entries.note(name, tuple(journal), [each if isinstance(each, list) else "other" for each in derived])
+    for name, (seen, derived) in json.loads(file.read_bytes().split(b"\n")[1]).items():
+        entries.note(name, tuple(seen), [each if isinstance(each, list) else "other" for each in derived])
     entries.save()
 
 
@@ -333,9 +335,12 @@ def test_each_folder_has_its_own(lists: Lists, tmp_path: Path) -> None:
     assert lists.read == []
 
 
-def test_another_version_of_the_code_reads_again(lists: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("module", [listing, journal, models], ids=lambda module: module.__name__)
+def test_another_version_of_the_code_reads_again(
+    lists: Lists, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What decides what a journal says decides whose index it is."""
-    monkeypatch.setattr(listing, "__file__", __file__)
+    monkeypatch.setattr(module, "__file__", __file__)
     lists()
     assert sorted(lists.read) == list(IDS)
 

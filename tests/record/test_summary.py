@@ -95,3 +95,23 @@ def test_a_record_of_a_run_that_did_not_get_far_has_fields_too(tmp_path: Path) -
     record.journal.write("run", notebook="request", host="apstra", operator="ada")
     record.journal.close()
     assert fields(record.folder)["server"] == "apstra"
+
+
+def test_the_plan_is_the_one_that_is_applied(tmp_path: Path) -> None:
+    """Planned twice in one run, what is applied is the later plan, and its way back is the one that counts."""
+    record = open_record(tmp_path, CHANGE, str)
+    armed(record.journal)
+    record.journal.write("plan", name="install", sha256="e" * 64, way_back="ssh other", commands=[])
+    record.journal.close()
+    found = fields(record.folder)
+    assert (found["plan"], found["way back"]) == (f"sha256:{'e' * 64}", "ssh other")
+
+
+@pytest.mark.parametrize(
+    ("ended", "when"),
+    [("2026-06-01T12:00:09.5Z", "2026-06-01 12:00:00 to 12:00:09 UTC"), ("2026-06-02T00:00:09Z", "2026-06-01 12:00:00 to 2026-06-02 00:00:09 UTC")],
+)  # fmt: skip
+def test_when_a_run_was(tmp_path: Path, ended: str, when: str) -> None:
+    """The day is said once, and twice where the run went on past midnight."""
+    run = {"event": "run", "at": "2026-06-01T12:00:00.123456Z"}
+    assert fields(tmp_path, [run, {"event": "note", "at": ended}])["when"] == when

@@ -4,20 +4,23 @@ import asyncio
 import io
 import os
 import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.errors import RunbookError, UnusableParameters
+from runbook_lib.cli.ending import end, heard, unwritable
+from runbook_lib.cli.evidence import approve, seal, verify
+from runbook_lib.cli.given import ask, base, parameters, values_of
+from runbook_lib.cli.records import records
+from runbook_lib.errors import RunbookError
 from runbook_lib.files import write_whole
-from runbook_lib.models import Fault, Outcome
-from runbook_lib.parameters import as_shipped, project_folder, read_yaml
-from runbook_lib.records_cli import records
+from runbook_lib.models import Outcome
+from runbook_lib.parameters import as_shipped
+from runbook_lib.record.seal import REPORT
 from runbook_lib.secrets import redact
-from runbook_lib.terminal import Progress, say, show, tell_what_now
+from runbook_lib.terminal import Progress, say, sealing, show, tell_what_now
 
 if TYPE_CHECKING:
     from runbook_lib.change import Change
@@ -34,49 +37,6 @@ Exit status:
   6  unknown: a person must look
 """
 _NOT_FOR_TRUST = {"ssh_password", "sudo_password"}  # nobody is asked for what is not used
-_CONSTANTS = {"True": True, "False": False, "None": None}
-
-
-def _constant(text: str) -> object:
-    """The value of a `-p` text as papermill takes it: True, False, None, whole numbers and fractions, else text."""
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _values(files: tuple[Path, ...], inline: tuple[str, ...], pairs: tuple[tuple[str, str], ...]) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for file in files:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-            raise UnusableParameters([Fault(str(file), f"cannot be read: {why}", "the path of a YAML file")]) from None
-        values |= read_yaml(text, name=str(file))
-    for text in inline:
-        values |= read_yaml(text, name="-y")
-    return values | {name: _constant(text) for name, text in pairs}
-
-
-def parameters(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say what to run with, the same for every command that does."""
-    file = click.option(
-        "-f", "--parameters_file", "files", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
-        help="YAML file of parameters; may be given several times, the later one wins.",
-    )  # fmt: skip
-    text = click.option(
-        "-y", "--parameters_yaml", "inline", multiple=True, metavar="YAML", help="Parameters as YAML text."
-    )
-    pair = click.option(
-        "-p", "--parameters", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
-        help="One parameter: True, False, None and numbers are converted, the rest is text.",
-    )  # fmt: skip
-    return file(text(pair(command)))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=_EXIT_STATUS)
@@ -105,7 +65,7 @@ def main() -> None:
 @parameters
 def plan(**given: Any) -> None:  # noqa: ANN401 - click's options
     """Read the server, judge it, and show what would be done. Changes nothing."""
-    _end(*_heard(lambda: asyncio.run(_plan(_usable("request", given)))))
+    end(*heard(lambda: asyncio.run(_plan(_usable("request", given)))))
 
 
 @main.command(epilog=_EXIT_STATUS)
@@ -117,7 +77,7 @@ def request(**given: Any) -> None:  # noqa: ANN401
     puts the old pair back. Goes on with the open change, or opens one. Ends with exit status 4 while the
     CA has not answered: the CSR is shown and kept in the record.
     """
-    _end(*_heard(lambda: _run(_usable("request", given), "request")))
+    end(*heard(lambda: _run(_usable("request", given), "request")))
 
 
 @main.command(epilog=_EXIT_STATUS)
@@ -128,7 +88,7 @@ def install(**given: Any) -> None:  # noqa: ANN401
     Installs the open change, with certificate_file where the CA handed it back. A guard on the server puts the old pair
     back when the new one is not confirmed within rollback_after_s.
     """
-    _end(*_heard(lambda: _run(_usable("install", given), "install")))
+    end(*heard(lambda: _run(_usable("install", given), "install")))
 
 
 @main.command(epilog=_EXIT_STATUS)
@@ -138,7 +98,7 @@ def restore(**given: Any) -> None:  # noqa: ANN401
 
     The pair that was live before change_id, empty for the last replacement; with pair=installed the one it installed.
     """
-    _end(*_heard(lambda: _run(_usable("restore", given), "restore")))
+    end(*heard(lambda: _run(_usable("restore", given), "restore")))
 
 
 @main.command(epilog=_EXIT_STATUS)
@@ -149,7 +109,7 @@ def replace(**given: Any) -> None:  # noqa: ANN401
     Waits for nobody: with a CA that has not answered yet it ends with exit status 4; run it again with
     certificate_file. When the certificate asked for is served already, there is nothing to do.
     """
-    _end(*_heard(lambda: _run(_usable("request", given), "request", "install")))
+    end(*heard(lambda: _run(_usable("request", given), "request", "install")))
 
 
 @main.command(epilog=_EXIT_STATUS)
@@ -172,7 +132,7 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
     def reading() -> tuple[Outcome, None]:
         values = _usable("audit", given)
         try:
-            found = asyncio.run(read(prepare("audit", values, _base(), _ask())))
+            found = asyncio.run(read(prepare("audit", values, base(), ask())))
         except RunbookError:
             if prometheus:
                 _write(prometheus, unreached(str(values["host"])))
@@ -190,10 +150,10 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
         try:
             click.echo(redact(text))
         except OSError as error:
-            raise _unwritable("standard output", error) from None
+            raise unwritable("standard output", error) from None
         return Outcome.DONE, None
 
-    outcome, _ = _heard(reading)
+    outcome, _ = heard(reading)
     sys.exit(outcome.exit_code)
 
 
@@ -213,9 +173,9 @@ def trust(host: str | None, **given: Any) -> None:  # noqa: ANN401
     def pinning() -> tuple[Outcome, None]:
         from runbook_lib.session import prepare  # noqa: PLC0415
 
-        values = _values(given["files"], given["inline"], given["pairs"]) | ({"host": host} if host else {})
+        values = values_of(given["files"], given["inline"], given["pairs"]) | ({"host": host} if host else {})
         values = {name: value for name, value in values.items() if name not in _NOT_FOR_TRUST}
-        prepared = prepare("audit", values, _base(), _ask())
+        prepared = prepare("audit", values, base(), ask())
         key = asyncio.run(show_key(prepared.login))
         click.echo(key.text)
         if key.pinned:
@@ -225,7 +185,7 @@ def trust(host: str | None, **given: Any) -> None:  # noqa: ANN401
         click.echo(f"pinned in {key.file}")
         return Outcome.DONE, None
 
-    outcome, _ = _heard(pinning)
+    outcome, _ = heard(pinning)
     sys.exit(outcome.exit_code)
 
 
@@ -234,39 +194,26 @@ def _write(file: Path, text: str) -> None:
     try:
         write_whole(file, text.encode(), mode=0o644)
     except OSError as error:
-        raise _unwritable(str(file), error) from None
-
-
-def _unwritable(name: str, error: OSError) -> UnusableParameters:
-    return UnusableParameters(
-        [Fault(name, f"cannot be written: {error.strerror}", "a path in a folder that can be written")]
-    )
-
-
-def _base() -> Path:
-    return project_folder(Path.cwd())
-
-
-def _ask() -> Callable[[str], str] | None:
-    return (lambda name: click.prompt(name, hide_input=True, err=True)) if sys.stdin.isatty() else None
+        raise unwritable(str(file), error) from None
 
 
 def _usable(kind: "Kind", given: Mapping[str, Any]) -> dict[str, object]:
     """The values, judged here first, so that bad ones reach no notebook."""
     from runbook_lib.session import usable  # noqa: PLC0415 - cryptography is not needed to say --help
 
-    values = _values(given["files"], given["inline"], given["pairs"])
+    values = values_of(given["files"], given["inline"], given["pairs"])
     usable(kind, values)
     return values
 
 
 async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
-    from runbook_lib.change import open_next  # noqa: PLC0415
+    from runbook_lib.change import VERSION, open_next  # noqa: PLC0415
     from runbook_lib.record.archive import Record, open_record  # noqa: PLC0415
+    from runbook_lib.record.closing import close_record  # noqa: PLC0415
     from runbook_lib.secrets import REGISTRY  # noqa: PLC0415
     from runbook_lib.session import prepare  # noqa: PLC0415
 
-    prepared = prepare("request", {**values, "apply": False}, _base(), _ask())
+    prepared = prepare("request", {**values, "apply": False}, base(), ask())
     records: list[Record] = []
 
     def opening(change_id: str) -> Record:
@@ -277,6 +224,10 @@ async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
         return await _planned(await open_next(prepared, opening))
     except RunbookError as error:
         say(str(error))
+        for each in records[-1:]:
+            if each.journal.closed:  # it ended before its change was found
+                close_record(open_record(prepared.records, each.folder.name, REGISTRY.redact), REGISTRY,
+                             operator=prepared.operator, key=prepared.signing, version=VERSION)  # fmt: skip
         return error.outcome, records[-1].folder if records else None
 
 
@@ -285,10 +236,12 @@ async def _planned(change: "Change") -> tuple[Outcome, Path]:
         show(f"{await change.check()!r}\n")
         show(f"{await change.plan()!r}\n")
         change.summary()
-        show(f"plan sha256:{change.planned.sha256}")
-        return change.outcome or Outcome.PLANNED, change.record.folder
     finally:
+        change.close_record()
         await change.close()
+        show(f"report: {change.record.folder / REPORT}\n{sealing(change.record.folder)}")
+    show(f"plan sha256:{change.planned.sha256}")
+    return change.outcome or Outcome.PLANNED, change.record.folder
 
 
 def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | None]:
@@ -296,7 +249,7 @@ def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | 
     from runbook_lib.jupyter.headless import Runner  # noqa: PLC0415
     from runbook_lib.session import NOTEBOOKS  # noqa: PLC0415
 
-    folder = _base() / "notebooks"
+    folder = base() / "notebooks"
     with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], Progress()) as runner:
         chosen = {**as_shipped(), **values}  # what a person saved in a notebook is no default here
         record = None
@@ -313,25 +266,5 @@ def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | 
     return result.outcome, record
 
 
-def _heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Path | None]:
-    """Does the work; an error of ours is shown and becomes its outcome."""
-    try:
-        return work()
-    except RunbookError as error:
-        say(str(error))
-        return error.outcome, None
-    except (click.Abort, KeyboardInterrupt):  # a run that changes something hears a stop in its kernel
-        say("stopped; nothing was changed")
-        return Outcome.REFUSED, None
-    except Exception:  # noqa: BLE001 - whatever it is, the last line says how it ended
-        say(f"{traceback.format_exc()}This is a defect of the runbooks: please report it.")
-        return Outcome.FAILED, None
-
-
-def _end(outcome: Outcome, record: Path | None) -> NoReturn:
-    try:
-        click.echo(f"outcome: {outcome} {record or '-'}")
-        sys.stdout.flush()
-    except OSError:  # nobody hears it; the exit status says it all the same
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(outcome.exit_code)
+for _command in (approve, seal, verify):
+    main.add_command(_command)

@@ -11,14 +11,15 @@ from typing import Any
 
 import click
 
+from runbook_lib.cli.given import all_records, base, record_folder
 from runbook_lib.models import Outcome
-from runbook_lib.parameters import project_folder
 from runbook_lib.record.archive import contents, story
 from runbook_lib.record.diff import Row, Told, differences, tell
-from runbook_lib.record.journal import NAME, NOT_OURS, read, telling_run
-from runbook_lib.record.listing import UNTOLD, RecordSummary, Wanted, list_records
+from runbook_lib.record.journal import NOT_OURS, read, telling_run
+from runbook_lib.record.listing import UNTOLD, RecordSummary, Wanted
 from runbook_lib.record.summary import fields
 from runbook_lib.tables import fingerprint, summary_table, table
+from runbook_lib.terminal import sealing
 from runbook_lib.text import plain
 
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -32,7 +33,7 @@ def records() -> None:
 def _folder(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path:
     if value and not os.path.isdir(value):  # noqa: PTH112 - Path's raises where it may not look
         raise click.BadParameter(f"{value} is no folder that can be read")
-    return value or project_folder(Path.cwd()) / "records"
+    return value or base() / "records"
 
 
 _records_dir = click.option(
@@ -92,12 +93,7 @@ def list_(records_dir: Path, *, as_json: bool, **asked: Any) -> None:  # noqa: A
     wanted = Wanted(**asked)
     if wanted.until and wanted.since > wanted.until:
         raise click.BadParameter("it is later than --until; write the earlier of the two here", param_hint="--since")
-    try:
-        found = list_records(records_dir)
-    except OSError as error:
-        raise click.BadParameter(
-            f"{records_dir} cannot be read: {error.strerror}", param_hint="--records-dir"
-        ) from None
+    found = all_records(records_dir)
     taken = [each for each in found if wanted.takes(each)]
     click.echo(_json(taken) if as_json else _listed(taken, found))
     if number := sum(_may_be_meant(each, wanted) for each in found):
@@ -128,24 +124,12 @@ def _may_be_meant(record: RecordSummary, wanted: Wanted) -> bool:
     return record.outcome in UNTOLD and asks_for_told and in_time and not wanted.takes(record)
 
 
-def _record(name: Path, records_dir: Path, hint: str) -> Path:
-    """The folder of a record that is named by its change id or its folder."""
-    try:
-        folder = (name if name.is_dir() else records_dir / name.name).resolve()
-        if (folder / NAME).is_file():
-            os.close(os.open(folder / NAME, os.O_RDONLY))
-            return folder
-    except OSError as error:
-        raise click.BadParameter(f"{name} cannot be read: {error.strerror}", param_hint=hint) from None
-    raise click.BadParameter(f"{name} is no record; `runbook records list` names them", param_hint=hint)
-
-
 @records.command()
 @click.argument("record", type=click.Path(path_type=Path))
 @_records_dir
 def show(record: Path, records_dir: Path) -> None:
     """One record, by its change id or its folder: every event with its time, the files, the notebooks."""
-    folder = _record(record, records_dir, "RECORD")
+    folder = record_folder(record, records_dir)
     try:
         summary = fields(folder, telling_run(read(folder)))
     except NOT_OURS:
@@ -155,6 +139,7 @@ def show(record: Path, records_dir: Path) -> None:
         click.echo(f"by hand the old pair comes back with: {summary['way back']}\n")
     click.echo(repr(table("every event of the record", ("when (UTC)", "event", "what"), story(folder))))
     click.echo(plain("\n" + "\n".join(contents(folder))))
+    click.echo(f"\n{sealing(folder)}")
 
 
 @records.command()
@@ -167,7 +152,7 @@ def diff(a: Path, b: Path, records_dir: Path, *, as_json: bool) -> None:
 
     Compared is what they say, not their bytes: outcome, certificates, plans, verdicts, how long each step took.
     """
-    folders = _record(a, records_dir, "A"), _record(b, records_dir, "B")
+    folders = record_folder(a, records_dir, "A"), record_folder(b, records_dir, "B")
     rows = differences(_told(folders[0], "A"), _told(folders[1], "B"))
     click.echo(_json(rows) if as_json else _side_by_side(folders, rows))
 

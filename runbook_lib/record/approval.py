@@ -1,0 +1,125 @@
+"""Approval of a plan by another person: an SSH signature over the very bytes whose digest is the plan's."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import unified_diff
+from pathlib import Path
+
+from runbook_lib.files import read_regular
+from runbook_lib.record.archive import Record
+from runbook_lib.record.journal import Event, read
+from runbook_lib.record.seal import digest
+from runbook_lib.sshsig import NotSigned, SigningKey, signer_of
+
+NAMESPACE = "apstra-runbook-approval"
+APPROVER = re.compile(r"[A-Za-z0-9@._+-]+")  # a principal of allowed_signers that can stand in a file's name
+_NAMED = re.compile(r"approval-([0-9a-f]{16})-(" + APPROVER.pattern + r")(?:-\d+)?\.sig")
+LARGEST_SIGNATURE = 1 << 16
+SHOWN = 40  # lines of a difference
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """Who approved a plan, with which key."""
+
+    name: str
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.fingerprint})"
+
+
+def last_plan(folder: Path) -> tuple[Event, Path] | None:
+    """The newest plan of a record that can be approved, as the journal tells it, and the file of its bytes."""
+    for event in reversed(read(folder)):
+        if event["event"] == "plan" and event.get("file"):
+            return event, folder / "files" / str(event["file"])
+    return None
+
+
+def approve(record: Record, plan: Event, document: bytes, *, approver: str, key: SigningKey) -> None:
+    """Signs a plan's bytes and keeps the signature beside them.
+
+    Args:
+        record: The record that holds the plan.
+        plan: The plan as the journal tells it.
+        document: The bytes of its file, whose SHA-256 is the plan's.
+        approver: Who approves, as `allowed_signers` names them.
+        key: Their key.
+
+    Raises:
+        NotSigned: The bytes are not those of the plan, or the key did not sign.
+    """
+    if digest(document) != plan["sha256"]:
+        raise NotSigned(f"files/{plan['file']} is not the plan that the journal tells of")
+    signature = key.sign(document, NAMESPACE)
+    file = record.add_file(f"approval-{plan['sha256'][:16]}-{approver}.sig", signature)
+    record.journal.write(
+        "approved", plan=plan["sha256"], approver=approver, key=key.fingerprint, file=file.name,
+        text=f"{approver} ({key.fingerprint}) approved the plan sha256:{plan['sha256']}",
+    )  # fmt: skip
+
+
+def approvers(folder: Path, document: bytes, allowed_signers: str) -> Iterator[Approver]:
+    """Everybody whose approval of a plan lies in a record and is worth something.
+
+    Args:
+        folder: The record.
+        document: The plan's bytes.
+        allowed_signers: Who may approve, the text of such a file.
+    """
+    for path in sorted((folder / "files").glob("approval-*.sig")):
+        named = _NAMED.fullmatch(path.name)
+        if named is None or not digest(document).startswith(named[1]):
+            continue
+        for name in dict.fromkeys(
+            [named[2], re.sub(r"-\d+$", "", named[2])]
+        ):  # a number may be add_file's, or the person's
+            try:
+                key = signer_of(
+                    document, path.read_bytes(), principal=name, allowed_signers=allowed_signers, namespace=NAMESPACE
+                )
+            except (NotSigned, OSError, ValueError):
+                continue
+            yield Approver(name, key)
+
+
+def bring(record: Record, document: bytes) -> None:
+    """Copies approvals of the same plan from the other records: every restore has a record of its own, and so has its plan."""
+    for path in record.folder.parent.glob(f"*/files/approval-{digest(document)[:16]}-*.sig"):
+        if path.parents[1] != record.folder:
+            record.add_file(path.name, read_regular(path, LARGEST_SIGNATURE))
+
+
+def last_approved(folder: Path, allowed_signers: str) -> bytes | None:
+    """The bytes of the plan that was approved last."""
+    for event in reversed(read(folder)):
+        if event["event"] == "plan" and event.get("file"):
+            path = folder / "files" / str(event["file"])
+            document = path.read_bytes() if path.is_file() else b""
+            if next(approvers(folder, document, allowed_signers), None):
+                return document
+    return None
+
+
+def difference(approved: bytes, now: bytes) -> str:
+    """What is another in a plan than in the one that was approved, as lines that begin with - and +."""
+    before, after = (
+        json.dumps(_lines(json.loads(each)), indent=1, ensure_ascii=False).splitlines() for each in (approved, now)
+    )
+    changed = [
+        line for line in unified_diff(before, after, lineterm="", n=0) if not line.startswith(("---", "+++", "@@"))
+    ]
+    more = len(changed) - SHOWN
+    return "\n".join([*changed[:SHOWN], *([f"… and {more} lines more"] if more > 0 else [])])
+
+
+def _lines(value: object) -> object:
+    """Long texts line by line, so that a difference shows the line and not the whole script."""
+    if isinstance(value, str) and "\n" in value:
+        return value.splitlines()
+    if isinstance(value, Mapping):
+        return {name: _lines(each) for name, each in value.items()}
+    return [_lines(each) for each in value] if isinstance(value, list) else value

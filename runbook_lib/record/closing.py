@@ -1,0 +1,113 @@
+"""The end of a run in its record: the report is written, everything is searched for secrets, and it is sealed."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.files import write_whole
+from runbook_lib.record.archive import Record
+from runbook_lib.record.gate import search
+from runbook_lib.record.report import render
+from runbook_lib.record.seal import REPORT, Seal, digest, next_name, seal
+from runbook_lib.secrets import Registry
+from runbook_lib.sshsig import NotSigned, SigningKey
+
+NO_KEY = "no signing_key was given"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """How a record was left: with its seal, or with the reason why it has none."""
+
+    seal: Seal | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.seal.name} sha256:{self.seal.digest}" if self.seal else f"none: {self.why}"
+
+
+def close_record(record: Record, registry: Registry, *, operator: str, key: SigningKey | None, version: str) -> Closed:
+    """Writes the report, searches the record and seals it; whatever goes wrong here changes nothing of the run's outcome.
+
+    Args:
+        record: The record, with its journal open.
+        registry: The secrets that must not stand in it.
+        operator: Who seals, as `allowed_signers` names them.
+        key: The key that seals; None: the record stays unsealed.
+        version: Of the runbooks.
+    """
+    try:
+        why = _unsealable(record, registry, operator, key)
+        made = seal(record.folder, operator=operator, key=key, version=version) if key and not why else None
+    except (NotSigned, OSError) as error:
+        why, made = str(error), None
+    if made is None:
+        with suppress(OSError):
+            record.journal.write("unsealed", text=f"not sealed: {why}")
+            _report(record, registry, f"Not sealed: {why}.")
+    return Closed(made, why)
+
+
+def _unsealable(record: Record, registry: Registry, operator: str, key: SigningKey | None) -> str:
+    """Why the record, with its report as it will be sealed, is not to be sealed; empty when it is."""
+    signed = (
+        f"covered by {next_name(record.folder)}, which {operator} signs with the key {key.fingerprint}" if key else ""
+    )
+    _report(
+        record,
+        registry,
+        f"This page is {signed}. Before that, the whole record was searched for secrets and private keys.",
+    )
+    finds = search(record.folder, registry)
+    record.journal.write(
+        "gate", finds=[str(each) for each in finds], unsearched=sorted(registry.unmasked),
+        text=f"secrets and private keys found in the record: {'; '.join(map(str, finds)) or 'none'}",
+    )  # fmt: skip
+    if finds:
+        return f"the record holds {'; '.join(map(str, finds))}"
+    return "" if key else NO_KEY
+
+
+def mask_finds(record: Record, registry: Registry) -> None:
+    """Masks the secrets in the notebooks and files of a record; the journal says where, and how the file was before.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    for name in dict.fromkeys(each.file for each in search(record.folder, registry)):
+        path = record.folder / name
+        if name.startswith(("notebooks/", "files/")) and path.is_file() and not path.is_symlink():
+            before = path.read_bytes()
+            after = _masked(path, before, registry)
+            if after != before:
+                record.journal.write(
+                    "repair",
+                    file=name,
+                    before=digest(before),
+                    after=digest(after),
+                    text=f"secrets are masked in {name}",
+                )
+                write_whole(path, after)
+
+
+def _masked(path: Path, data: bytes, registry: Registry) -> bytes:
+    text = data.decode(errors="surrogateescape")
+    if path.suffix == ".ipynb":
+        with suppress(ValueError):
+            text = json.dumps(_redacted(json.loads(text), registry), indent=1, ensure_ascii=False)
+    return registry.redact(text).encode(errors="surrogateescape")
+
+
+def _redacted(value: Any, registry: Registry) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return registry.redact(value)
+    if isinstance(value, dict):
+        return {registry.redact(name): _redacted(each, registry) for name, each in value.items()}
+    return [_redacted(each, registry) for each in value] if isinstance(value, list) else value
+
+
+def _report(record: Record, registry: Registry, sealing: str) -> None:
+    text = registry.redact(render(record.folder, sealing))
+    write_whole(record.folder / REPORT, text.encode(errors="backslashreplace"))

@@ -1,0 +1,141 @@
+"""The gate before a seal: it searches a whole record for secrets and private keys, and names where one lies."""
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+from runbook_lib.files import read_regular
+from runbook_lib.secrets import Registry
+
+MOST = 64 << 20  # bytes of one file; a larger one cannot be vouched for
+_KEY = "a private key"
+_ENCRYPTED = b"age-encryption.org/v1\n"
+_SEQUENCE = re.compile(r"(?<![A-Za-z0-9+/_-])M[A-P][A-Za-z0-9+/_-]{2}")  # how the DER of a key begins in base64
+_BREAKS = re.compile(r"(?:\\n|\s)+")
+_LONG_FORM = 0x80
+_LARGEST_KEY = 16 << 10  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """A secret in a record.
+
+    Attributes:
+        file: Its path in the record.
+        where: The cell or line, or empty.
+        what: The parameter whose secret it is, or `a private key`; never the secret.
+    """
+
+    file: str
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.what} in {self.file}{', ' if self.where else ''}{self.where}"
+
+
+def search(folder: Path, registry: Registry) -> tuple[Find, ...]:
+    """Every secret in the files of a record and in their names.
+
+    What is searched for: each registered value in all forms in which one could be written, and private keys as PEM,
+    OpenSSH, age or DER in base64. What an encrypted backup holds cannot be seen.
+
+    Args:
+        folder: The record.
+        registry: The values that were resolved in this process.
+    """
+    return tuple(dict.fromkeys(find for file in _files(folder) for find in _in_file(folder, file, registry)))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(parent) / name for name in sorted(names))
+
+
+def _in_file(folder: Path, file: Path, registry: Registry) -> Iterator[Find]:
+    name = str(file.relative_to(folder))
+    yield from (Find("a file's name", "", what) for what in _in_text(name, registry))
+    try:
+        data = read_regular(file, MOST + 1) if not file.is_symlink() else b""
+    except OSError:
+        data = b""
+        yield Find(name, "", "something that cannot be read")
+    if data.startswith(_ENCRYPTED):
+        return
+    if file.is_symlink() or len(data) > MOST:
+        yield Find(name, "", "a link" if file.is_symlink() else f"more than {MOST >> 20} MiB")
+    found = False
+    for where, text in _texts(file, data):
+        for what in _in_text(text, registry):
+            found = True
+            yield Find(name, where, what)
+    if not found:
+        yield from (Find(name, "", what) for what in _in_text(data.decode(errors="replace"), registry))
+
+
+def _texts(file: Path, data: bytes) -> Iterator[tuple[str, str]]:
+    """The texts of a notebook by cell, of a journal by line; as they read, not as JSON writes them."""
+    try:
+        if file.suffix == ".ipynb":
+            for number, cell in enumerate(json.loads(data)["cells"], 1):
+                yield f"cell {number}", "\n".join(_strings(cell))
+        elif file.suffix == ".jsonl":
+            for number, line in enumerate(data.splitlines(), 1):
+                yield f"line {number}", "\n".join(_strings(json.loads(line)))
+    except (ValueError, KeyError, TypeError):
+        return  # the file is searched as it is
+
+
+def _strings(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield name
+            yield from _strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each)
+
+
+def _in_text(text: str, registry: Registry) -> Iterator[str]:
+    yield from registry.found_in(text)
+    if _MARKED.found_in(text) or any(_is_key(text[each.start() :]) for each in _SEQUENCE.finditer(text)):
+        yield _KEY
+
+
+def _is_key(text: str) -> bool:
+    """Whether a text begins with a private key in DER (PKCS #8, PKCS #1, SEC 1) as base64, in lines or in one."""
+    run = re.match(r"[A-Za-z0-9+/]*", _BREAKS.sub("", text[:_LARGEST_KEY]).translate(str.maketrans("-_", "+/")))
+    encoded = run[0] if run else ""
+    der = base64.b64decode(encoded[: len(encoded) - (len(encoded) % 4 == 1)] + "==")
+    try:
+        load_der_private_key(der[: _length(der)], None)
+    except TypeError:
+        return True  # one that is encrypted
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _length(der: bytes) -> int:
+    """How long the value that DER begins with says it is, with its head (X.690, 8.1.3)."""
+    size = der[1] if len(der) > 1 else 0
+    if size < _LONG_FORM:
+        return 2 + size
+    head = 2 + size - _LONG_FORM
+    return head + int.from_bytes(der[2:head])
+
+
+_MARKED = Registry()
+for _mark in ("PRIVATE KEY-----", "AGE-SECRET-KEY-1", "openssh-key-v1\0"):
+    _MARKED.add(_mark, name=_KEY)

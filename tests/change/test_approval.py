@@ -1,0 +1,145 @@
+"""Approval of a plan by another person: what it is bound to, whose counts, and what is said when it is missing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runbook_lib.change import base
+from runbook_lib.models import Outcome
+from runbook_lib.policy import Policy
+from runbook_lib.record.approval import approve, last_plan
+from runbook_lib.record.archive import open_record
+from runbook_lib.sshsig import SigningKey
+from tests.change.operator import Operator, Run
+from tests.embedded import EmbeddedHost
+from tests.record.sealing import OPERATOR, allowing, signing_key
+
+BOB = "bob@example.net"
+
+
+@pytest.fixture
+def operator(practice: EmbeddedHost, tmp_path: Path) -> Operator:
+    """Somebody who seals, at the embedded server."""
+    made = Operator(practice, tmp_path)
+    made.given |= {"signing_key": str(signing_key(tmp_path, "ada").path), "operator": OPERATOR, **practice.signing}
+    return made
+
+
+@pytest.fixture
+def bob(tmp_path: Path) -> SigningKey:
+    """The key of somebody else."""
+    return signing_key(tmp_path, "bob")
+
+
+@pytest.fixture
+def policy(bob: SigningKey, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the policy of this host; at first, that bob approves."""
+
+    def set_to(*, require_approval: bool = True, approvers: str = allowing(bob, BOB)) -> None:
+        made = Policy(require_approval, approvers)
+        monkeypatch.setattr(base, "read_policy", lambda: made)
+
+    set_to()
+    return set_to
+
+
+def approved(run: Run, key: SigningKey, name: str = BOB) -> None:
+    """Has somebody approve the plan of a run."""
+    assert run.record
+    found = last_plan(run.record)
+    assert found
+    record = open_record(run.record.parent, run.record.name, str)
+    approve(record, found[0], found[1].read_bytes(), approver=name, key=key)
+    record.journal.close()
+
+
+def approval(run: Run) -> str:
+    """What the record says of the approval."""
+    return str([event["text"] for event in run.journal if event["event"] == "approval"][-1])
+
+
+@pytest.mark.usefixtures("policy")
+async def test_what_was_approved_is_applied(operator: Operator, bob: SigningKey) -> None:
+    """Without approval the plan is shown and nothing applied; with it, it is; the request needs none."""
+    assert (await operator.run("request")).outcome is Outcome.DONE
+    planned = await operator.run("install", apply=False)
+    assert (planned.outcome, approval(planned)) == (Outcome.PLANNED, "required: not approved by anybody else")
+    served = operator.server.served()
+    refused = await operator.run("install")
+    assert refused.outcome is Outcome.REFUSED
+    assert "runbook approve" in refused.said
+    assert operator.server.served() == served
+    approved(planned, bob)
+    done = await operator.run("install")
+    assert (done.outcome, approval(done)) == (
+        Outcome.DONE,
+        f"required: approved by {BOB} ({bob.fingerprint})",
+    )
+    assert operator.server.served() != served
+
+
+@pytest.mark.usefixtures("policy")
+async def test_a_plan_that_drifted_is_refused_with_the_difference(operator: Operator, bob: SigningKey) -> None:
+    """Another time limit for the guard: what was approved, what it is now, line by line."""
+    await operator.run("request")
+    approved(await operator.run("install", apply=False), bob)
+    served = operator.server.served()
+    refused = await operator.run("install", rollback_after_s=250)
+    assert refused.outcome is Outcome.REFUSED
+    assert "arm 300" in next(line for line in refused.said.splitlines() if line.startswith("-") and "arm" in line)
+    assert "arm 250" in next(line for line in refused.said.splitlines() if line.startswith("+") and "arm" in line)
+    assert operator.server.served() == served
+    assert (await operator.run("install")).outcome is Outcome.DONE
+
+
+async def test_whose_approval_counts(operator: Operator, bob: SigningKey, policy: Callable[..., None]) -> None:
+    """Not one's own by name or by key, not one whom the policy does not name; and who runs it must be known."""
+    ada = signing_key(operator.folder, "ada2")
+    await operator.run("request")
+    planned = await operator.run("install", apply=False)
+    approved(planned, ada, OPERATOR)
+    policy(approvers=allowing(ada, OPERATOR))
+    assert (await operator.run("install")).outcome is Outcome.REFUSED
+    policy(approvers=allowing(ada, "eve"))
+    approved(planned, ada, "eve")
+    assert (await operator.run("install", signing_key=str(ada.path))).outcome is Outcome.REFUSED
+    policy()
+    assert (await operator.run("install")).outcome is Outcome.REFUSED
+    approved(planned, bob)
+    assert "who runs this cannot be proven" in (await operator.run("install", signing_key="")).said
+    assert (await operator.run("install")).outcome is Outcome.DONE
+
+
+async def test_without_a_policy_it_is_advisory(operator: Operator, bob: SigningKey) -> None:
+    """Nothing is refused; the record says whether somebody approved, as far as allowed_signers tells."""
+    signers = operator.file("allowed", (allowing(bob, BOB) + allowing(signing_key(operator.folder, "ada"))).encode())
+    operator.given |= {"signing_key": str(operator.folder / "ada"), "allowed_signers": signers}
+    await operator.run("request")
+    planned = await operator.run("install", apply=False)
+    assert approval(planned) == "advisory: not approved by anybody else"
+    approved(planned, bob)
+    done = await operator.run("install")
+    assert (done.outcome, approval(done)) == (
+        Outcome.DONE,
+        f"advisory: approved by {BOB} ({bob.fingerprint})",
+    )
+
+
+async def test_a_restore_needs_approval_too(operator: Operator, bob: SigningKey, policy: Callable[..., None]) -> None:
+    """Each has a record of its own: the approval is taken over from the record of the plan."""
+    policy(require_approval=False)
+    await operator.replace()
+    policy()
+    planned = await operator.run("restore", apply=False)
+    assert planned.outcome is Outcome.PLANNED
+    assert "was not approved" in (await operator.run("restore")).said
+    approved(planned, bob)
+    done = await operator.run("restore")
+    assert (done.outcome, approval(done)) == (
+        Outcome.DONE,
+        f"required: approved by {BOB} ({bob.fingerprint})",
+    )
+    assert done.record
+    assert done.record != planned.record
+    assert [each.name for each in (done.record / "files").glob("*.sig")]
