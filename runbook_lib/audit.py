@@ -12,8 +12,8 @@ from pathlib import Path
 from runbook_lib import tables
 from runbook_lib.models import Certificate, Check, Facts, Outcome, Served, Verdict, judged
 from runbook_lib.pki.certificates import read_certificates
-from runbook_lib.record.archive import list_records
 from runbook_lib.record.journal import read
+from runbook_lib.record.listing import list_records
 from runbook_lib.server.survey import read_facts
 from runbook_lib.server.views import Views
 from runbook_lib.session import Prepared, open_session
@@ -177,20 +177,26 @@ async def audit(prepared: Prepared) -> Audit:
 
 def _as_recorded(facts: Facts, records: Path) -> tuple[Check, ...]:
     """What the last change that is recorded here installed, against what lies there: state_dir may be as new as an upgraded server."""
-    for each in reversed(list_records(records)):
+    question = "Is the live certificate the one that the last record here says was installed?"
+    try:
+        found = list_records(records)
+    except OSError as error:
+        why = f"{records} cannot be read: {error.strerror}"
+        return (Check(question, "the same", why, Verdict.UNKNOWN, "records_dir", "name another records_dir"),)
+    for each in reversed(found):
         if each.server != facts.host or each.outcome != Outcome.DONE:
             continue
         installed = [
             event
             for event in read(records / each.change_id)
-            if event["event"] == "certificate" and event["role"] == "after"
+            if event["event"] == "certificate" and event.get("role") == "after" and event.get("sha256")
         ]
         if not installed:
             continue
         now = facts.live.chain[0].sha256 if facts.live.chain else ""
         return (
             judged(
-                "Is the live certificate the one that the last record here says was installed?", f"{installed[-1]['common_name']} of {each.change_id}",
+                question, f"{installed[-1].get('common_name')} of {each.change_id}",
                 "the same" if now == installed[-1]["sha256"] else "another", good=now == installed[-1]["sha256"], bad=Verdict.WARN, source="records_dir",
                 todo="a colleague's change, an upgrade or a person put another there: compare with the other records",
             ),

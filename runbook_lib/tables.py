@@ -7,9 +7,12 @@ bidi characters for the terminal.
 import datetime as dt
 import html
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from textwrap import indent
+from functools import lru_cache
+from itertools import zip_longest
+from textwrap import indent, wrap
 from typing import TYPE_CHECKING
 
 from runbook_lib.models import Certificate, Check, Command, CommandResult, Facts, KeyDigest, Plan, Served, Verdict
@@ -27,7 +30,7 @@ _COLOURS = {
     MARKS[Verdict.UNKNOWN]: "background-color: #e8eaf0; color: #39415a",
 }
 WIDEST = 160
-HEADING = 2  # what tabulate makes a column wider than its heading
+_SECOND_HALF = "\0"  # of a character that is two cells wide; `plain` has left none in a text
 
 
 @dataclass(frozen=True)
@@ -74,36 +77,54 @@ class Table:
     def __repr__(self) -> str:
         if self.text:
             return f"{self.title}\n{self.text}"
-        from tabulate import tabulate  # noqa: PLC0415 - only a terminal needs it
-
         width = min(shutil.get_terminal_size((110, 24)).columns, WIDEST)
-        limits = _widths(self.columns, self.rows, width, self.keep)
-        # tabulate takes the text False for a truth value, and writes True; a blank tells it that it is text
-        rows = [[f"{cell} " if cell in {"True", "False"} else cell for cell in row] for row in self.rows]
-        text = tabulate(
-            rows,
-            list(self.columns),
-            tablefmt="simple",
-            maxcolwidths=limits,
-            maxheadercolwidths=[limit - HEADING for limit in limits],
-            disable_numparse=True,
-        )
-        return f"{self.title}\n{text}"
+        rows = [[_spaced(cell) for cell in row] for row in (self.columns, *self.rows)]
+        widths = _widths(rows, width, [index for index, name in enumerate(self.columns) if name in self.keep])
+        rows.insert(1, ["-" * each for each in widths])
+        lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for row in rows for line in _lines(row, widths))
+        return "\n".join([self.title, *lines]).replace(_SECOND_HALF, "")
 
 
-def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, keep: Sequence[str]) -> list[int]:
+def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterable[Sequence[str]]:
+    return zip_longest(*map(_folded, row, widths), fillvalue="")
+
+
+def _spaced(text: str) -> str:
+    """Text that is as long as it is wide on a terminal, where a character of East Asia takes two cells."""
+    text = text.expandtabs()
+    return text if text.isascii() else "".join(map(_cells, text))
+
+
+def _cells(character: str) -> str:
+    return character + _SECOND_HALF * (unicodedata.east_asian_width(character) in {"W", "F"})
+
+
+def _folded(cell: str, limit: int) -> list[str]:
+    """The lines of a cell, none wider than the limit."""
+    if len(cell) <= limit and "\n" not in cell:
+        return [cell]
+    return [part for line in cell.split("\n") for part in ([line] if len(line) <= limit else _wrapped(line, limit))]
+
+
+@lru_cache(1024)  # a long table has the same words in many rows
+def _wrapped(line: str, limit: int) -> list[str]:
+    """The line in several; one that was broken within a wide character is one cell longer, and has room for it."""
+    parts = wrap(line, limit - (_SECOND_HALF in line))
+    return [_spaced(part.replace(_SECOND_HALF, "")) for part in parts]
+
+
+def _widths(rows: Sequence[Sequence[str]], width: int, keep: Sequence[int]) -> list[int]:
     """Column widths that fit: narrow columns keep theirs, the wide ones share what is left."""
     natural = [
-        max([len(name) + HEADING, *(len(line) for row in rows for line in row[index].split("\n"))])
-        for index, name in enumerate(columns)
+        max(len(line) for cell in column for line in (cell.split("\n") if "\n" in cell else (cell,)))
+        for column in zip(*rows, strict=True)
     ]
-    kept = {index for index, name in enumerate(columns) if name in keep}
-    wide = set(range(len(columns))) - kept
-    left = width - 2 * (len(columns) - 1) - sum(natural[index] for index in kept)
+    wide = set(range(len(natural))) - set(keep)
+    left = width - 2 * (len(natural) - 1) - sum(natural[index] for index in keep)
     while wide and (fitting := {index for index in wide if natural[index] <= left // len(wide)}):
         left -= sum(natural[index] for index in fitting)
         wide -= fitting
-    return [max(8, left // len(wide)) if index in wide else natural[index] for index in range(len(columns))]
+    return [min(each, max(8, left // len(wide))) if index in wide else each for index, each in enumerate(natural)]
 
 
 def table(

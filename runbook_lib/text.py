@@ -10,6 +10,9 @@ _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
 
 def plain(text: object) -> str:
     """Text without control, ANSI, bidi and unassigned characters; line ends and tabs stay."""
+    text = str(text)
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
-        each for each in _ANSI.sub("", str(text)) if each in _KEPT_CONTROLS or unicodedata.category(each) not in _UNSEEN
+        each for each in _ANSI.sub("", text) if each in _KEPT_CONTROLS or unicodedata.category(each) not in _UNSEEN
     )

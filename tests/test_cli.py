@@ -37,6 +37,7 @@ COMMANDS = (
     "records",
     "records list",
     "records show",
+    "records diff",
 )
 RUNS = ("plan", "request", "install", "restore", "replace")
 LAST_LINE = re.compile(r"outcome: ([a-z-]+) (-|/\S+)")

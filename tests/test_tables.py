@@ -171,6 +171,18 @@ def test_a_table_fits_the_terminal(make: Callable[[], Table], columns: int, monk
     assert widest(make()) <= min(columns, 160)
 
 
+def test_columns_stand_below_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A character that is two cells wide moves nothing that stands right of it, broken over lines or not."""
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: os.terminal_size((40, 24)))
+    rows = [("日本語", "x"), ("a日" * 20, "x\nx\nx"), ("plain", "x"), ("日" * 30, "x"), ("a\tb", "x")]
+    lines = repr(table("t", ("name", "mark"), rows, keep=("mark",))).splitlines()[3:]
+    assert {wcswidth(line) for line in lines if line.endswith("x")} == {37}
+    assert (
+        "".join(line.removesuffix("x").strip() for line in lines)
+        == "日本語" + "a日" * 20 + "plain" + "日" * 30 + "a       b"
+    )
+
+
 def test_narrow_columns_keep_their_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wide column gives way, so that a verdict or a name is never broken in two."""
     monkeypatch.setattr("shutil.get_terminal_size", lambda *_: os.terminal_size((80, 24)))
@@ -182,7 +194,7 @@ def test_narrow_columns_keep_their_width(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_table_without_rows_is_its_headings() -> None:
     """Nothing found is no error."""
     empty = table("nothing", ("a", "b"), [])
-    assert repr(empty).splitlines()[:2] == ["nothing", "a    b"]
+    assert repr(empty).splitlines()[:2] == ["nothing", "a  b"]
     assert parsed(empty._repr_html_()).text.split()[-3:] == ["nothing", "a", "b"]
     assert list(empty.frame.columns) == ["a", "b"]
 
@@ -300,7 +312,7 @@ def test_a_table_is_a_pandas_frame_too() -> None:
 
 
 def test_a_terminal_shows_words_as_they_are() -> None:
-    """tabulate would take the text False for a truth value, and write True."""
+    """What looks like a truth value or a number is text like any other."""
     shown = repr(table("t", ("a", "b"), [("apply", "False"), ("apply", "True"), ("number", "007")], keep=("b",)))
     assert [line.split()[-1] for line in shown.splitlines()[3:]] == ["False", "True", "007"]
 

@@ -12,16 +12,15 @@ import click
 
 from runbook_lib.cli.ending import end, heard, unwritable
 from runbook_lib.cli.evidence import approve, seal, verify
-from runbook_lib.cli.given import ask, base, parameters, record_folder, values_of
+from runbook_lib.cli.given import ask, base, parameters, values_of
+from runbook_lib.cli.records import records
 from runbook_lib.errors import RunbookError
 from runbook_lib.files import write_whole
 from runbook_lib.models import Outcome
 from runbook_lib.parameters import as_shipped
 from runbook_lib.record.seal import REPORT
 from runbook_lib.secrets import redact
-from runbook_lib.tables import summary_table
 from runbook_lib.terminal import Progress, say, sealing, show, tell_what_now
-from runbook_lib.text import plain
 
 if TYPE_CHECKING:
     from runbook_lib.change import Change
@@ -158,59 +157,7 @@ def audit(as_json: bool, as_csv: bool, html: Path | None, prometheus: Path | Non
     sys.exit(outcome.exit_code)
 
 
-@main.group()
-def records() -> None:
-    """Look into the records kept here."""
-
-
-_records_dir = click.option(
-    "--records-dir",
-    type=click.Path(path_type=Path),
-    default=None,
-    metavar="DIR",
-    help="Where they are; default: records in the project.",
-)
-
-
-@records.command("list")
-@_records_dir
-def list_(records_dir: Path | None) -> None:
-    """All records: change, server, when, outcome, ticket."""
-    from runbook_lib.record.archive import list_records  # noqa: PLC0415
-    from runbook_lib.tables import table  # noqa: PLC0415
-
-    if records_dir and not records_dir.is_dir():
-        raise click.BadParameter(f"{records_dir} is no folder", param_hint="--records-dir")
-    columns = ("change", "server", "outcome", "ticket", "runs", "started (UTC)", "operator")
-    found = list_records(records_dir or base() / "records")
-    rows = (
-        (each.change_id, each.server, each.outcome, each.ticket, f"{len(each.runs)}, last {each.runs[-1]}" if each.runs else "",
-         each.started[:16].replace("T", " "), each.operator)
-        for each in found
-    )  # fmt: skip
-    click.echo(
-        repr(table(f"{len(found)} records", columns, rows, keep=("change", "server", "outcome", "started (UTC)")))
-    )
-
-
-@records.command("show")
-@click.argument("record", type=click.Path(path_type=Path))
-@_records_dir
-def show_record(record: Path, records_dir: Path | None) -> None:
-    """One record, by its change id or its folder: every event with its time, the files, the notebooks."""
-    from runbook_lib.record.archive import contents, story  # noqa: PLC0415
-    from runbook_lib.record.journal import read, telling_run  # noqa: PLC0415
-    from runbook_lib.record.summary import fields  # noqa: PLC0415
-    from runbook_lib.tables import table  # noqa: PLC0415
-
-    folder = record_folder(record, records_dir)
-    summary = fields(folder, telling_run(read(folder)))
-    click.echo(f"{summary_table(summary)!r}\n")
-    if summary["way back"].startswith("ssh "):  # whole, to be copied
-        click.echo(f"by hand the old pair comes back with: {summary['way back']}\n")
-    click.echo(repr(table("every event of the record", ("when (UTC)", "event", "what"), story(folder))))
-    click.echo(plain("\n" + "\n".join(contents(folder))))
-    click.echo(f"\n{sealing(folder)}")
+main.add_command(records)
 
 
 @main.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook_lib.cli.ending import heard
-from runbook_lib.cli.given import ask, base, parameters, record_folder, values_of
+from runbook_lib.cli.given import all_records, ask, base, parameters, record_folder, values_of
 from runbook_lib.errors import Refused, UnusableParameters
 from runbook_lib.models import Check, Fault, Outcome, Verdict
 from runbook_lib.secrets import REGISTRY
@@ -155,11 +155,10 @@ def _verify_one(record: Path, records_dir: Path | None, signers: str | None, exp
 
 
 def _verify_all(records_dir: Path | None, signers: str | None) -> bool:
-    from runbook_lib.record.archive import list_records  # noqa: PLC0415
     from runbook_lib.record.verify import verify as checked  # noqa: PLC0415
 
     where = records_dir or base() / "records"
-    found = {each.change_id: checked(where / each.change_id, allowed_signers=signers) for each in list_records(where)}
+    found = {each.change_id: checked(where / each.change_id, allowed_signers=signers) for each in all_records(where)}
     rows = (
         (name, "proven" if _passed(checks) else "NOT PROVEN", "; ".join(c.found for c in checks if c.verdict is not Verdict.PASS))
         for name, checks in found.items()

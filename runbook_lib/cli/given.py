@@ -1,5 +1,6 @@
-"""What a command is given: parameters by file, text and pair, where the project is, and who can be asked."""
+"""What a command is given: parameters by file, text and pair, the project and its records, and who can be asked."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ import click
 from runbook_lib.errors import UnusableParameters
 from runbook_lib.models import Fault
 from runbook_lib.parameters import project_folder, read_yaml
+from runbook_lib.record.journal import NAME
+from runbook_lib.record.listing import RecordSummary, list_records
 
 _CONSTANTS = {"True": True, "False": False, "None": None}
 
@@ -72,13 +75,30 @@ def ask() -> Callable[[str], str] | None:
     return (lambda name: click.prompt(name, hide_input=True, err=True)) if sys.stdin.isatty() else None
 
 
-def record_folder(record: Path, records_dir: Path | None = None) -> Path:
-    """The folder of a record that was named by its change id or by its folder.
+def record_folder(record: Path, records_dir: Path | None = None, hint: str = "RECORD") -> Path:
+    """The folder of a record that was named by its change id or by its folder, in the argument `hint`.
 
     Raises:
-        click.BadParameter: It is none.
+        click.BadParameter: It is none, or may not be read.
     """
-    folder = record if record.is_dir() else (records_dir or base() / "records") / record.name
-    if not (folder / "journal.jsonl").is_file():
-        raise click.BadParameter(f"{record} is no record; `runbook records list` names them", param_hint="RECORD")
-    return folder.resolve()
+    try:
+        folder = record if record.is_dir() else (records_dir or base() / "records") / record.name
+        if (folder / NAME).is_file():
+            os.close(os.open(folder / NAME, os.O_RDONLY))
+            return folder.resolve()
+    except OSError as error:
+        raise click.BadParameter(f"{record} cannot be read: {error.strerror}", param_hint=hint) from None
+    raise click.BadParameter(f"{record} is no record; `runbook records list` names them", param_hint=hint)
+
+
+def all_records(records_dir: Path) -> tuple[RecordSummary, ...]:
+    """Every record of a folder.
+
+    Raises:
+        click.BadParameter: The folder cannot be read.
+    """
+    try:
+        return list_records(records_dir)
+    except OSError as error:
+        why = f"{records_dir} cannot be read: {error.strerror}"
+        raise click.BadParameter(why, param_hint="--records-dir") from None

@@ -1,4 +1,4 @@
-"""The archive: one folder a change, closed to others, and what can be said of all of them."""
+"""The archive: one folder a change, closed to others, and what is told of it."""
 
 import datetime as dt
 import json
@@ -9,10 +9,8 @@ from pathlib import Path
 from runbook_lib.errors import Refused
 from runbook_lib.files import write_whole
 from runbook_lib.models import CHANGE_ID
-from runbook_lib.record.journal import Event, Journal, outcome_of, read, runs_of, telling_run
+from runbook_lib.record.journal import NOT_OURS, Event, Journal, read
 from runbook_lib.tables import milliseconds
-
-_NOT_OURS = (KeyError, TypeError, ValueError)  # what reading an event raises that was written by something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,58 +59,12 @@ def open_record(records_dir: Path, change_id: str, redact: Callable[[str], str])
     return Record(folder, Journal(folder, redact))
 
 
-@dataclass(frozen=True, slots=True)
-class RecordSummary:
-    """One record in a list, with outcome, ticket and operator of the last run that made a difference to how the change stands.
-
-    `outcome` is `broken` for a folder that holds no journal that can be read.
-    """
-
-    change_id: str
-    server: str
-    runs: tuple[str, ...]
-    started: str
-    outcome: str
-    ticket: str
-    operator: str
-
-
-def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
-    """Every record, oldest first."""
-    if not records_dir.is_dir():
-        return ()
-    found = (_summary(each) for each in records_dir.iterdir() if each.is_dir() and CHANGE_ID.fullmatch(each.name))
-    # an id tells the second; two changes that were begun within one are told apart by their first event
-    return tuple(sorted(found, key=lambda each: (each.change_id.partition("-")[0], each.started, each.change_id)))
-
-
-def _summary(folder: Path) -> RecordSummary:
-    events = read(folder)
-    try:
-        runs = [run[0] for run in runs_of(events)]
-        told = telling_run(events)
-        outcome = outcome_of(told)
-    except _NOT_OURS:
-        runs = []
-    if not runs:
-        return RecordSummary(folder.name, "", (), "", "broken", "", "")
-    return RecordSummary(
-        change_id=folder.name,
-        server=str(told[0].get("host", "")),
-        runs=tuple(str(run.get("notebook", "")) for run in runs),
-        started=str(events[0]["at"]),
-        outcome=outcome,
-        ticket=str(told[0].get("ticket", "")),
-        operator=str(told[0].get("operator", "")),
-    )
-
-
 def story(folder: Path) -> Iterator[tuple[str, str, str]]:
     """A record as a person reads it: when, what, and more about it, an event each."""
     for event in read(folder):
         try:
             what = told(event)
-        except _NOT_OURS:
+        except NOT_OURS:
             what = "no event as this version writes it"
         yield str(event["at"])[:19].replace("T", " "), str(event["event"]), what
 
@@ -121,7 +73,7 @@ def told(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one line an eve
     """What a person is told of an event.
 
     Raises:
-        KeyError, TypeError, ValueError: It is no event as this version writes it.
+        NOT_OURS: It is no event as this version writes it.
     """
     match event["event"]:
         case "run":

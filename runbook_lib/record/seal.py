@@ -89,7 +89,7 @@ def described(folder: Path) -> str:
         lines = statement_in(data)["predicate"]["journal"]["lines"] if seals else 0
     except (OSError, ValueError, KeyError, TypeError):
         return f"{FOLDER}/{seals[-1].name} cannot be read"
-    if lines == journal.count(b"\n"):
+    if seals and lines == journal.count(b"\n"):
         return f"{FOLDER}/{seals[-1].name} sha256:{digest(data)}"
     return "none" if not seals else f"none over what was written after {FOLDER}/{seals[-1].name}"
 

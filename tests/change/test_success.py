@@ -1,10 +1,12 @@
 """Changes that succeed, on the embedded and the real server: what they leave behind, and what they leave alone."""
 
+import errno
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import asyncssh
 import pyrage
@@ -32,6 +34,7 @@ from tests.change.operator import (
     owners,
     pem,
 )
+from tests.embedded import EmbeddedHost
 from tests.servers import FileState
 
 OperatorOf = Callable[..., Operator]
@@ -322,3 +325,18 @@ async def test_an_audit_holds_the_server_against_the_last_record(operator: Opera
     restored = f"cd {operator.given['conf_dir']}; openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=factory -days 9 -keyout nginx.key -out nginx.crt; docker restart aos_nginx_1"
     operator.server.run(restored)
     assert await found() == "warn: another"
+
+
+async def test_an_audit_without_the_records_says_so(
+    practice: EmbeddedHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was recorded cannot be read: that is unknown, and everything else is judged as ever."""
+
+    def closed(_: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("runbook_lib.audit.list_records", closed)
+    prepared = prepare("audit", {**practice.parameters, "records_dir": str(tmp_path)}, PROJECT, None)
+    *others, check = (await audit(prepared)).checks
+    assert (check.verdict, check.found) == (Verdict.UNKNOWN, f"{tmp_path} cannot be read: Permission denied")
+    assert len(others) > 10

@@ -1,7 +1,6 @@
-"""The archive: folders closed to others, files never written over, and something to say of every record, broken ones too."""
+"""The archive: folders closed to others, files never written over, and something to say of every event, broken ones too."""
 
 import datetime as dt
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -11,15 +10,9 @@ import pytest
 
 from runbook_lib.errors import Refused
 from runbook_lib.models import Outcome
-from runbook_lib.record.archive import Record, contents, list_records, open_record, story
+from runbook_lib.record.archive import Record, contents, story
 from runbook_lib.record.journal import NAME, JournalUnusable, read
-
-CHANGE = "20260601T120000Z-1a2b3c"
-
-
-def opened(records: Path, change_id: str = CHANGE) -> Record:
-    """A record, with nothing to redact."""
-    return open_record(records, change_id, str)
+from tests.record.records import CHANGE, line, opened, told
 
 
 @pytest.fixture
@@ -123,68 +116,6 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     assert caught.value.why
 
 
-def told(folder: Path) -> None:
-    """A whole run, every kind of event in it."""
-    folder.parent.mkdir(exist_ok=True, parents=True)
-    made = opened(folder.parent, folder.name)
-    write = made.journal.write
-    write("run", notebook="request", host="apstra", operator="ada", ticket="", apply=False)
-    write("end", outcome="planned", what="", todo="")
-    write("run", notebook="install", host="apstra", operator="grace", ticket="CHG-1", apply=True)
-    write(
-        "checks",
-        step="check",
-        checks=[{"verdict": each, "question": "Is it so?", "found": each} for each in ("pass", "warn", "pass")],
-    )
-    write("plan", sha256="f" * 64, commands=[1, 2])
-    write("intent", step="install", purpose="swap the pair")
-    write("result", step="install", purpose="swap the pair", status=0, duration_s=0.0344)
-    write("certificate", role="after", common_name="apstra", not_after="2027-06-01T12:00:00Z", sha256="ab")
-    write("probe", outage_ms=None, samples=7)
-    write("note", text="a note")
-    made.add_file("nginx.csr", b"12345")
-    write("end", outcome="rolled-back", what="the old pair is serving", todo="")
-    made.journal.close()
-
-
-def test_the_list_tells_who_did_what_and_how_it_ended(tmp_path: Path) -> None:
-    """Oldest first; all runs by name, the last one's operator, ticket and outcome."""
-    later = "20260602T120000Z-ffffff"
-    told(tmp_path / later)
-    told(tmp_path / CHANGE)
-    first, second = list_records(tmp_path)
-    assert (first.change_id, second.change_id) == (CHANGE, later)
-    assert (first.server, first.runs, first.outcome, first.ticket, first.operator) == (
-        "apstra",
-        ("request", "install"),
-        "rolled-back",
-        "CHG-1",
-        "grace",
-    )
-    assert first.started
-
-
-@pytest.mark.parametrize("later", ["nothing-to-do", "refused", "planned", "unusable"])
-def test_a_run_that_changed_nothing_does_not_change_what_the_list_says(tmp_path: Path, later: str) -> None:
-    """A change that was done stays done, under its own ticket, when somebody runs something on it again."""
-    told(tmp_path / CHANGE)
-    made = opened(tmp_path)
-    made.journal.write("run", notebook="install", host="apstra", operator="eve", ticket="CHG-2", apply=True)
-    made.journal.write("end", outcome=later, what="", todo="")
-    made.journal.close()
-    (found,) = list_records(tmp_path)
-    assert (found.outcome, found.ticket, found.operator) == ("rolled-back", "CHG-1", "grace")
-    assert found.runs == ("request", "install", "install")
-
-
-def test_changes_of_one_second_are_listed_as_they_were_begun(tmp_path: Path) -> None:
-    """The six digits at an id's end are random; the first event tells which was first."""
-    ids = [f"20260601T120000Z-{digits}" for digits in ("ffffff", "000000", "888888")]
-    for each in ids:
-        told(tmp_path / each)
-    assert [each.change_id for each in list_records(tmp_path)] == ids
-
-
 def test_the_story_is_a_line_an_event(tmp_path: Path) -> None:
     """Every kind of event in words; nothing of it is a Python value."""
     told(tmp_path / CHANGE)
@@ -206,39 +137,6 @@ def test_the_story_is_a_line_an_event(tmp_path: Path) -> None:
     ]
 
 
-def line(**event: object) -> bytes:
-    """A line of a journal that something else wrote."""
-    return json.dumps({"at": "2026-06-01T12:00:00Z", **event}).encode() + b"\n"
-
-
-RUN = line(event="run", notebook="install", host="apstra")
-BROKEN: dict[str, bytes | None] = {
-    "no journal": None,
-    "an empty journal": b"",
-    "no text": os.urandom(100) + b"\n",
-    "no run": line(event="note", text="x"),
-    "a run without a time": b'{"event": "run"}\n',
-    "an outcome of no version": RUN + line(event="end", outcome="splendid"),
-    "an end without an outcome": RUN + line(event="end"),
-    "an intent without a step": RUN + line(event="intent"),
-    "an intent of numbers": RUN + line(event="intent", step="install", purpose=5),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
-def test_a_broken_record_is_listed_as_broken(tmp_path: Path, data: bytes | None) -> None:
-    """It stands in the list among the others, and its story is what can be told of it."""
-    told(tmp_path / CHANGE)
-    folder = tmp_path / "20260603T120000Z-000000"
-    folder.mkdir()
-    if data is not None:
-        (folder / NAME).write_bytes(data)
-    whole, broken = list_records(tmp_path)
-    assert whole.outcome == "rolled-back"
-    assert (broken.change_id, broken.outcome, broken.runs) == (folder.name, "broken", ())
-    assert all(isinstance(each, str) for each in sum(story(folder), ()))
-
-
 @pytest.mark.parametrize("kind", ["run", "checks", "plan", "intent", "result", "certificate", "probe", "file", "end"])
 def test_an_event_without_its_fields_is_told_as_such(tmp_path: Path, kind: str) -> None:
     """One event that cannot be told does not end the story."""
@@ -258,25 +156,6 @@ def test_every_event_has_something_to_tell(tmp_path: Path, event: bytes, what: s
     """Also one of which there is little, and one of a kind that a later version writes: that one field by field."""
     (tmp_path / NAME).write_bytes(event)
     assert [told for _, _, told in story(tmp_path)] == [what]
-
-
-def test_what_is_no_record_is_not_listed(tmp_path: Path) -> None:
-    """Files, folders of other names and an absent place are no error and no record."""
-    (tmp_path / "notes").mkdir()
-    (tmp_path / CHANGE).write_text("a file")
-    (tmp_path / f"{CHANGE}.old").mkdir()
-    assert list_records(tmp_path) == ()
-    assert list_records(tmp_path / "absent") == ()
-
-
-def test_a_killed_run_is_listed_as_unknown(tmp_path: Path) -> None:
-    """Where a command had begun and nobody heard its result."""
-    made = opened(tmp_path)
-    made.journal.write("run", notebook="install", host="apstra")
-    made.journal.write("intent", step="install", purpose="swap the pair")
-    made.journal.close()
-    (summary,) = list_records(tmp_path)
-    assert summary.outcome == "unknown"
 
 
 def test_the_contents_are_every_file_with_its_size(record: Record) -> None:
