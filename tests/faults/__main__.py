@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 HOSTS = 3
-KILLS_AT_ONCE, KILL_WINDOW_S, LONGEST_DELAY_S = 6, 3, 0.25
+KILLS_AT_ONCE, KILL_WINDOW_S, LONGEST_DELAY_S = 6, 6, 0.25
 
 
 def trials(host: RealHost, fault: Fault, points: Sequence[str]) -> Iterator[Trial]:
