@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from runbook_lib.errors import Refused
 from runbook_lib.models import ChangeFolder, Command, CommandResult, Facts
 from runbook_lib.parameters import Parameters
+from runbook_lib.secrets import redact
 from runbook_lib.server import changes
 from runbook_lib.server import facts as read
 from runbook_lib.server.reading import Fact, all_at_once
@@ -164,7 +165,7 @@ async def _read(
     try:
         pairs = list(zip(every, apart(answer), strict=True))
     except ValueError:
-        why = answer.stderr.strip() or f"the shell said {answer.stdout.strip()[-200:]!r}"
+        why = answer.stderr.strip() or f"the shell said {redact(answer.stdout.strip())[-200:]!r}"
         raise Refused(
             "the server could not be read", server=host, why=why, todo="look at its shell and at sudo"
         ) from None
@@ -178,7 +179,7 @@ def _made_of(fact: Fact[T], result: CommandResult, host: str, *, tolerant: bool 
         try:
             return fact.process(result.stdout)
         except _NO_ANSWER:
-            why = f"it answered what that command never says: {result.stdout.strip()[:200]!r}"
+            why = f"it answered what that command never says: {redact(result.stdout.strip())[:200]!r}"
     raise Refused(
         f"could not read {result.command.purpose}", server=host, why=why, todo="look at the server, then run again"
     )

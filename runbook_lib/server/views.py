@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from runbook_lib.models import Served
 from runbook_lib.parameters import Parameters
 from runbook_lib.probe import tls
+from runbook_lib.secrets import redact
 from runbook_lib.server.connection import Connection
 from runbook_lib.server.facts import connect_address
 from runbook_lib.steps.confirm import HTTP_OK
@@ -65,7 +66,7 @@ class Views:
     async def api_version(self, listening: tuple[str, ...]) -> str:
         """The text of `GET /api/version` for people; empty where it does not answer well."""
         status, body = await self.api(listening)
-        return plain(body.decode(errors="replace"))[:LONGEST_VERSION] if status == HTTP_OK else ""
+        return redact(plain(body.decode(errors="replace")))[:LONGEST_VERSION] if status == HTTP_OK else ""
 
     def _direct(self, address: str) -> tls.Opener:
         return tls.tcp_opener(address, self._parameters.https_port)
