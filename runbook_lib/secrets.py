@@ -91,7 +91,8 @@ def _unbroken(text: str) -> str:
 
 def _forms(value: str) -> set[str]:
     raw = value.encode()
-    forms = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
+    quoted = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    forms = {value, *quoted, repr(value)[1:-1], *(json.dumps(each, ensure_ascii=False)[1:-1] for each in quoted)}
     forms |= {urllib.parse.quote(value), urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)}
     forms |= {html.escape(value), html.escape(value, quote=False), _styled(value)}
     for offset in range(3):

@@ -237,6 +237,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "raw": lambda value: value,
     "JSON": json.dumps,
     "JSON, not ASCII": lambda value: json.dumps(value, ensure_ascii=False),
+    "JSON within JSON": lambda value: json.dumps(json.dumps(value)),
     "repr": repr,
     "URL path": urllib.parse.quote,
     "URL component": lambda value: urllib.parse.quote(value, safe=""),
