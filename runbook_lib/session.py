@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ from runbook_lib.models import Certificate, Fault, Pair
 from runbook_lib.parameters import Parameters, validate
 from runbook_lib.pki.certificates import read_certificates, spki_sha256_of_private
 from runbook_lib.record.seal import NAMESPACE
-from runbook_lib.secrets import REGISTRY, SecretUnavailable, resolve
+from runbook_lib.secrets import REFERENCE, REGISTRY, SecretUnavailable, resolve
 from runbook_lib.server.connection import Connection, Login, connect
 from runbook_lib.server.fetch import unpack
 from runbook_lib.server.shell import RootShell, open_root_shell
@@ -186,7 +187,7 @@ class _Gathered:
         return path
 
     def signer(self, *, needed: bool) -> Signer:
-        """The signer; where none is asked for anything, one that needs no key and no secret."""
+        """The signer; where none is asked for anything, one that needs no key and no secret, but what can be known is masked all the same."""
         given = self.parameters
         file = self.path(given.certificate_file) if given.certificate_file else None
 
@@ -195,11 +196,20 @@ class _Gathered:
 
         try:
             if not needed:
+                self._mask_options()
                 return make_signer("manual", {}, file, value_of, self.base)
             return make_signer(given.signer, given.signer_options, file, value_of, self.base)
         except UnusableParameters as error:
             self.faults += error.faults
             return make_signer("manual", {}, None, value_of, self.base)
+
+    def _mask_options(self) -> None:
+        """Registers the signer's secrets where nobody has to be asked: the record may hold one from the run that asked the signer."""
+        for option, reference in self.parameters.signer_options.items():
+            if isinstance(reference, str) and REFERENCE.fullmatch(reference):
+                name = f"signer_options.{option}"
+                with suppress(SecretUnavailable):  # on this host they need not be there
+                    REGISTRY.add(resolve(reference, name=name, base=self.base), name=name, public=self._public)
 
     def certificates(self, name: str, file: str, *, absent_is_fine: bool = False) -> tuple[Certificate, ...]:
         path = self._regular(name) if file else None
