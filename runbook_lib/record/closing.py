@@ -1,6 +1,7 @@
 """The end of a run in its record: the report is written, everything is searched for secrets, and it is sealed."""
 
 import json
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 
 from runbook_lib.files import write_whole
 from runbook_lib.record.archive import Record
-from runbook_lib.record.gate import search
+from runbook_lib.record.gate import Find, search
+from runbook_lib.record.journal import NAME, read
 from runbook_lib.record.report import render
 from runbook_lib.record.seal import REPORT, Seal, digest, next_name, seal
 from runbook_lib.secrets import Registry
@@ -61,13 +63,33 @@ def _unsealable(record: Record, registry: Registry, operator: str, key: SigningK
         f"This page is {signed}. Before that, the whole record was searched for secrets and private keys.",
     )
     finds = search(record.folder, registry)
+    found = [str(each) for each in finds]
+    found += [f"{each}, as an earlier run found" for each in _standing(record.folder) if each not in found]
     record.journal.write(
-        "gate", finds=[str(each) for each in finds], unsearched=sorted(registry.unmasked),
-        text=f"secrets and private keys found in the record: {'; '.join(map(str, finds)) or 'none'}",
+        "gate", finds=[str(each) for each in finds], unsearched=sorted(registry.unmasked), held=list(_held(record.folder, finds)),
+        text=f"secrets and private keys found in the record: {'; '.join(found) or 'none'}",
     )  # fmt: skip
-    if finds:
-        return f"the record holds {'; '.join(map(str, finds))}"
+    if found:
+        return f"the record holds {'; '.join(found)}"
     return "" if key else NO_KEY
+
+
+def _held(folder: Path, finds: Sequence[Find]) -> Iterator[tuple[str, str, str]]:
+    """Each find, its file, and that file's digest; none for the journal, of which no line can change."""
+    for each in finds:
+        path = folder / each.file
+        if path.is_file() and not path.is_symlink():
+            yield str(each), each.file, "" if each.file == NAME else digest(path.read_bytes())
+
+
+def _standing(folder: Path) -> Sequence[str]:
+    """What earlier runs found in files that are as they were then: this run need not know the secret that lies there."""
+    told = [held for event in read(folder) if event["event"] == "gate" for held in event.get("held", ())]
+    return list(dict.fromkeys(find for find, name, known in told if not known or _is(folder / name, known)))
+
+
+def _is(path: Path, known: str) -> bool:
+    return path.is_file() and not path.is_symlink() and digest(path.read_bytes()) == known
 
 
 def mask_finds(record: Record, registry: Registry) -> None:
