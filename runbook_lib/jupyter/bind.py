@@ -127,7 +127,7 @@ async def _audited(prepared: Prepared, recorded: Callable[[str], Record]) -> Aud
         ended = error if isinstance(error, RunbookError) else _stopped(given.host)
         record.journal.write("end", outcome=ended.outcome, what=ended.diagnostics(), todo=ended.todo)
         raise ended from None
-    record.add_file("audit.json", found.json().encode())
+    record.add_file("audit.json", REGISTRY.redact(found.json()).encode())
     record.journal.write("end", outcome=Outcome.DONE, what="", todo="")
     return found
 
