@@ -1,42 +1,22 @@
-"""Secrets that are planted, a server that tells them wherever it can, and the search for every trace of one."""
+"""Secrets that are planted, and the search for every trace of one."""
 
 import base64
 import html
 import json
 import os
 import secrets
-import shutil
 import sqlite3
 import threading
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    PrivateFormat,
-    load_pem_private_key,
-)
-
-from runbook_lib.lab import PracticeServer
-from tests.embedded import EmbeddedHost
-
 PIECE, STRIDE = 12, 4  # a secret that was cut somewhere is still told: every run of 15 bytes of one is found
 SAMPLE_S = 0.02
-_TIMEOUT = """#!/bin/sh
-case "$1 $4" in "-k docker") [ ! -e "{root}/babbles" ] || exec cat "{root}/leak" ;; esac
-case "$1 $4 $5" in "-k /bin/sh -c") ;; *) exec "{own}" "$@" ;; esac
-cat "{root}/leak" >&2
-text=
-[ ! -e "{root}/fails" ] || read -r text <"{root}/fails"
-[ -z "$text" ] || case $6 in *"$text"*) cat "{root}/leak"; exit 9 ;; esac
-exec "{own}" "$@"
-"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +31,7 @@ class Planted:
     @classmethod
     def new(cls) -> Self:
         """Fresh ones, with characters that every encoding writes in its own way."""
-        return cls(*(f"{secrets.token_hex(8)}/ü+\"&%'<{secrets.token_urlsafe(9)}" for _ in range(4)))
+        return cls(*(f"{secrets.token_hex(8)}ü+\"&%'<{secrets.token_urlsafe(9)}" for _ in range(4)))
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -181,65 +161,3 @@ def _arguments(process: str) -> bytes:
         return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-class TellingServer(PracticeServer):
-    """A server that has heard of every secret and writes all of them to every standard error, and into its API's answer."""
-
-    leak = ""
-
-    def _respond(self, path: str) -> tuple[str, str, bytes]:
-        status, kind, body = super()._respond(path)
-        return status, kind, body + self.leak.encode() if self.leak else body
-
-    def cut(self) -> None:
-        """Cuts every SSH connection, as a network does."""
-        for each in list(self.connections):
-            self._loop.call_soon_threadsafe(each.abort)
-
-
-@dataclass
-class Telling:
-    """A telling server that was started, and its knobs."""
-
-    server: TellingServer
-    planted: Planted
-
-    def __post_init__(self) -> None:
-        self.server.password = self.planted.ssh_password
-        self.server.start()
-        self.host = EmbeddedHost(self.server)
-        root = self.server.root
-        (root / "sudo_password").write_text(self.planted.sudo_password)
-        key = load_pem_private_key((root / "ca-key.pem").read_bytes(), (root / "ca_key_password").read_bytes())
-        lock = BestAvailableEncryption(self.planted.ca_key_password.encode())
-        (root / "ca-key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock))
-        self.server.leak = _leak(self.planted.values)
-        (root / "leak").write_text(self.server.leak)
-        (root / "bin/timeout").write_text(_TIMEOUT.format(own=shutil.which("timeout"), root=root))
-        (root / "bin/timeout").chmod(0o755)
-
-    def fails(self, text: str) -> None:
-        """From now on every command with this text fails; with none, every one does its work."""
-        (self.server.root / "fails").write_text(f"{text}\n")
-
-    def babbles(self, *, now: bool) -> None:
-        """Whether docker answers every question with all that it has heard."""
-        (self.server.root / "babbles").touch() if now else (self.server.root / "babbles").unlink(missing_ok=True)
-
-    @property
-    def secret_files(self) -> tuple[Path, ...]:
-        """The server's own files that hold a secret."""
-        return tuple(self.server.root / each for each in ("sudo_password", "leak"))
-
-    def values(self, references: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters of a run that logs in by password; `ca_key_password` becomes the signer's option of that name."""
-        signing, given = self.host.signing, dict(references)
-        options = signing["signer_options"] | {"ca_key_password": given.pop("ca_key_password")}
-        return {**self.host.parameters, **signing, **given, "client_key": "", "signer_options": options}
-
-
-def _leak(values: Iterable[str]) -> str:
-    """Every secret in every form, and so often without a break that wherever a text is cut, it is cut within one."""
-    lines = [form.decode() for value in values for form in sorted(forms(value))]
-    return "\n".join(["alert: it is", *lines, *(value * 30 for value in values), "alert: that was it", ""])
