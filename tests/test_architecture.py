@@ -36,7 +36,7 @@ WITHOUT_IO = frozenset({
 ROOMS = {
     "IPython": {"jupyter"}, "ipywidgets": {"jupyter"}, "ipykernel": {"jupyter"}, "jupyter_client": {"jupyter"}, "nbformat": {"jupyter"},
     "papermill": {"jupyter"}, "zmq": {"jupyter"}, "asyncssh": {"server", "lab", "sshsig"}, "click": {"cli", "terminal"}, "pandas": {"tables", "jupyter"},
-    "yaml": {"parameters"}, "keyring": {"secrets"}, "pyrage": {"age"}, "subprocess": {"lab", "jupyter", "signers", "sshsig"},
+    "yaml": {"parameters"}, "keyring": {"secrets"}, "pyrage": {"age"}, "subprocess": {"lab", "jupyter", "signers", "sshsig", "record"},
 }  # fmt: skip
 CLOCK = {"now", "utcnow", "today"}
 DOES_IO = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}

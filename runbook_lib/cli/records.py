@@ -17,6 +17,8 @@ from runbook_lib.record.archive import contents, story
 from runbook_lib.record.diff import Row, Told, differences, tell
 from runbook_lib.record.journal import NOT_OURS, read, telling_run
 from runbook_lib.record.listing import UNTOLD, RecordSummary, Wanted
+from runbook_lib.record.paper import NotPrinted, print_report
+from runbook_lib.record.seal import REPORT
 from runbook_lib.record.summary import fields
 from runbook_lib.tables import fingerprint, summary_table, table
 from runbook_lib.terminal import sealing
@@ -127,9 +129,16 @@ def _may_be_meant(record: RecordSummary, wanted: Wanted) -> bool:
 @records.command()
 @click.argument("record", type=click.Path(path_type=Path))
 @_records_dir
-def show(record: Path, records_dir: Path) -> None:
+@click.option("--pdf", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Print its report into this file, where Chromium is installed.")  # fmt: skip
+def show(record: Path, records_dir: Path, pdf: Path | None) -> None:
     """One record, by its change id or its folder: every event with its time, the files, the notebooks."""
     folder = record_folder(record, records_dir)
+    if pdf:
+        try:
+            print_report(folder / REPORT, pdf)
+        except NotPrinted as error:
+            raise click.ClickException(str(error)) from None
     try:
         summary = fields(folder, telling_run(read(folder)))
     except NOT_OURS:
