@@ -15,7 +15,7 @@ import yaml
 from ansible_home import AnsibleHome
 from conductor import replace
 
-from runbook_lib.change.base import REHEARSAL
+from runbook_lib.change.planning import REHEARSAL
 from tests.realserver.host import SUDO_PASSWORD, RealHost
 
 HERE = Path(__file__).parent

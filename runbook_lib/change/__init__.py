@@ -5,8 +5,9 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from runbook_lib.change.base import VERSION, Change, connection_lost
+from runbook_lib.change.base import Change, connection_lost
 from runbook_lib.change.install import Install
+from runbook_lib.change.planning import VERSION
 from runbook_lib.change.request import Request
 from runbook_lib.change.restore import Restore
 from runbook_lib.errors import RunbookError

@@ -2,19 +2,15 @@
 
 import asyncio
 import datetime as dt
-import hashlib
-import importlib.metadata
-import importlib.resources
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
-from typing import Any, ClassVar
-
-import rfc8785
+from typing import ClassVar
 
 from runbook_lib import tables
 from runbook_lib.change.apply import Applier, ticking
+from runbook_lib.change.planning import VERSION, check_approval, digests_of, keep_plan, plan_over
 from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError, Unreachable, Unsettled
 from runbook_lib.models import (
     ChangeFolder,
@@ -31,8 +27,6 @@ from runbook_lib.models import (
     judged,
 )  # fmt: skip
 from runbook_lib.parameters import inside_window
-from runbook_lib.policy import read_policy
-from runbook_lib.record.approval import approvers, bring, difference, last_approved
 from runbook_lib.record.archive import Record
 from runbook_lib.record.closing import Closed, close_record
 from runbook_lib.record.journal import last_run, outcome_of, read
@@ -42,16 +36,13 @@ from runbook_lib.secrets import REGISTRY
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
 from runbook_lib.server.views import Views
-from runbook_lib.session import NOTEBOOKS, Prepared, Session
+from runbook_lib.session import Prepared, Session
 from runbook_lib.state import Choice, state_of
 from runbook_lib.steps import install, server
 from runbook_lib.steps.folder import folder_of
 from runbook_lib.tables import Table
 
-SCRIPTS = importlib.resources.files("runbook_lib.server")
-GUARD, REHEARSAL = (SCRIPTS.joinpath(name).read_text() for name in ("guard.sh", "rehearse.sh"))
 BROKEN = "the way back does not serve: it brings back the pair as it was found, which does not serve now"
-VERSION = importlib.metadata.version("apstra-certificate-runbooks")
 
 
 class Change(ABC):
@@ -204,12 +195,12 @@ class Change(ABC):
         async with self.step("plan"):
             plan = self.planned = self.make_plan()
             listed = [{"step": each.step, **asdict(replace(each.command, secret_stdin=""))} for each in plan.commands]
-            kept = self._keep(plan) if self.approvable else ""
+            kept = keep_plan(self.record, plan, self.prepared.kind) if self.approvable else ""
             self.record.journal.write(
                 "plan", name=plan.name, sha256=plan.sha256, way_back=plan.way_back, commands=listed, file=kept
             )
             if self.approvable and plan.commands:
-                self._approved(plan)
+                check_approval(self.prepared, self.record, plan)
             table = tables.plan_table(plan)
             broken = self.parameters.accept_broken_start and not (
                 self.before.live.matches and self.facts.serves(self.before.live)
@@ -225,53 +216,7 @@ class Change(ABC):
     def make_plan(self) -> Plan:
         """The plan over the facts read last; its hash holds whatever an approval must stand on, and no clock."""
         commands = () if self.idle else self.commands()
-        listed = [[each.step, each.command.script, each.command.stdin] for each in commands]
-        canonical = rfc8785.dumps(
-            stands_on(self.expected(), self.change_id) | {"name": self.prepared.kind, "commands": listed}
-        )
-        document = canonical.replace(self.change_id.encode(), b"<change-id>")
-        return Plan(self.prepared.kind, commands, hashlib.sha256(document).hexdigest(), self.way_back, document)
-
-    def _keep(self, plan: Plan) -> str:
-        """Keeps a plan's bytes in the record, for somebody to approve; returns the file's name."""
-        return self.record.add_file(f"plan-{NOTEBOOKS[self.prepared.kind]}.json", plan.document).name
-
-    def _approved(self, plan: Plan) -> None:
-        """Whether the plan is one that was approved, where that is asked for.
-
-        Raises:
-            Refused: It is not.
-        """
-        approved = self.parameters.approved_plan
-        if approved and approved != plan.sha256:
-            raise Refused(
-                "the plan is not the approved one", server=self.parameters.host, step="plan",
-                why=f"approved {approved}, now {plan.sha256}", todo="look at what changed and have this plan approved",
-            )  # fmt: skip
-        policy = read_policy()
-        allowed = policy.approvers if policy and policy.approvers else self.prepared.allowed_signers
-        folder, key = self.record.folder, self.prepared.signing
-        if self.prepared.kind == "restore":
-            bring(self.record, plan.document)
-        by = [
-            each
-            for each in (approvers(folder, plan.document, allowed) if allowed else ())
-            if each.name != self.prepared.operator and (key is None or each.fingerprint != key.fingerprint)
-        ]
-        required = policy is not None and policy.require_approval
-        said = f"approved by {', '.join(map(str, by))}" if by else "not approved by anybody else"
-        self.record.journal.write("approval", required=required, by=[str(each) for each in by],
-                                  text=f"{'required' if required else 'advisory'}: {said}")  # fmt: skip
-        if required and key is None and self.parameters.apply:
-            raise Refused("the policy of this host asks for approval by another person, and who runs this cannot be proven",
-                          server=self.parameters.host, step="plan", todo="give signing_key, your own SSH key")  # fmt: skip
-        if required and not by and self.parameters.apply:
-            before = last_approved(folder, allowed)
-            raise Refused(
-                "the plan was not approved, and the policy of this host asks for that", server=self.parameters.host, step="plan",
-                why=f"another plan was approved; from that to this:\n{difference(before, plan.document)}" if before else said,
-                todo=f"another person looks at it and runs: runbook approve {folder}",
-            )  # fmt: skip
+        return plan_over(self.expected(), self.change_id, self.prepared.kind, commands, self.way_back)
 
     async def apply(self, name: str, commands: Sequence[Command]) -> tuple[CommandResult, ...]:
         """Runs a step's commands under the lock of conf_dir and reads the change's folder again.
@@ -474,24 +419,6 @@ def connection_lost(error: ShellLost, step: str) -> Unreachable:
                        why=error.why, todo=error.todo)  # fmt: skip
 
 
-def stands_on(facts: Facts, change_id: str) -> dict[str, Any]:
-    """What must still be true when a plan is applied; free space and clocks are no part of it."""
-    return {
-        "host": facts.host,
-        "host_key": facts.host_key,
-        "live": _digests(facts.live),
-        "staged": _digests(facts.change(change_id).staged),
-        "nginx.conf": facts.nginx_conf,
-        "container": facts.container.container_id if facts.container else "",
-        "guard": hashlib.sha256(GUARD.encode()).hexdigest(),
-        "version": VERSION,
-    }
-
-
-def _digests(pair: Pair) -> list[str]:
-    return [pair.certificate_sha256, pair.key_sha256]
-
-
 def _shown(facts: Facts) -> dict[str, object]:
     """The facts as they go into the journal: what was seen, without the certificates' text."""
     return {
@@ -499,7 +426,7 @@ def _shown(facts: Facts) -> dict[str, object]:
         "apstra_version": facts.apstra_version, "listening": list(facts.listening),
         "container": asdict(facts.container) if facts.container else None,
         "conf_files": [asdict(each) for each in facts.conf_files],
-        "live": _digests(facts.live), "clock_skew_s": round(facts.clock_skew_s, 1), "free_bytes": dict(facts.free_bytes),
+        "live": digests_of(facts.live), "clock_skew_s": round(facts.clock_skew_s, 1), "free_bytes": dict(facts.free_bytes),
         "served": [{"address": each.address, "vantage": each.vantage, "protocol": each.protocol, "error": each.error} for each in facts.served],
         "listed": [list(each) for each in facts.listed],
     }  # fmt: skip

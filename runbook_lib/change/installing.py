@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from runbook_lib import tables
 from runbook_lib.change.apply import finish
-from runbook_lib.change.base import GUARD, REHEARSAL, stands_on
+from runbook_lib.change.planning import GUARD, REHEARSAL, stands_on
 from runbook_lib.change.staging import Staging, made_for
 from runbook_lib.errors import CommandFailed, Refused, RunbookError
 from runbook_lib.models import Check, Command, CommandResult, Facts, Outcome, PlannedCommand

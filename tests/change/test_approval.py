@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.change import base
+from runbook_lib.change import planning
 from runbook_lib.models import Outcome
 from runbook_lib.policy import Policy
 from runbook_lib.record.approval import approve, last_plan
@@ -38,7 +38,7 @@ def policy(bob: SigningKey, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
     def set_to(*, require_approval: bool = True, approvers: str = allowing(bob, BOB)) -> None:
         made = Policy(require_approval, approvers)
-        monkeypatch.setattr(base, "read_policy", lambda: made)
+        monkeypatch.setattr(planning, "read_policy", lambda: made)
 
     set_to()
     return set_to
