@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +45,11 @@ def read_policy(path: Path = POLICY) -> Policy | None:
     Raises:
         Refused: It is there and cannot be used, or others than root can write it.
     """
-    if not path.exists():
-        return None
+    with suppress(PermissionError, NotADirectoryError):  # said below: it cannot be used
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            return None
     try:
         given = _File.model_validate(read_yaml(_protected(path), name=str(path)))
         signers = _protected(Path(given.approvers)) if given.approvers else ""

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from runbook_lib.models import Outcome
+from runbook_lib.record.journal import last_run, read
 from tests.change.operator import NAME, Operator, Run, certify
 from tests.embedded import EmbeddedHost
 from tests.pki.authority import ec_key
@@ -183,6 +184,7 @@ def test_plan_changes_nothing(operator: AtTheTerminal) -> None:
     refused, outcome, record = operator.types("plan", approved_plan="0" * 64)
     assert (outcome, "look at what changed and have this plan approved" in refused.stderr) == (Outcome.REFUSED, True)
     assert record
+    assert [event["event"] for event in last_run(read(record))].count("gate") == 1
     assert {path: path.stat().st_mtime_ns for path in operator.state_dir.rglob("*")} == files
     assert operator.server.snapshot() == before
     approved = asyncio.run(operator.run("install", **operator.server.signing, approved_plan=shown))

@@ -7,6 +7,7 @@ import pytest
 
 from runbook_lib.errors import Refused
 from runbook_lib.policy import Policy, read_policy
+from tests.record.records import as_nobody
 from tests.record.sealing import allowing, signing_key
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can write a policy")
@@ -53,6 +54,20 @@ def test_one_that_cannot_be_used_stops_the_run(tmp_path: Path, text: str, says: 
     said = refused(written(tmp_path, text))
     assert says in said
     assert "whoever administers this host is to mend it" in said
+
+
+def test_one_that_cannot_be_seen_is_not_passed_over(tmp_path: Path) -> None:
+    """A link that leads nowhere, a folder that is none, one that the operator may not enter: there is a policy, and it cannot be used."""
+    (tmp_path / "policy.yaml").symlink_to(tmp_path / "nowhere")
+    assert "cannot be used" in refused(tmp_path / "policy.yaml")
+    (tmp_path / "file").write_text("")
+    assert "cannot be used" in refused(tmp_path / "file" / "policy.yaml")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    path = written(closed, "require_approval: true\n")
+    tmp_path.chmod(0o755)
+    with as_nobody():
+        assert "cannot be used" in refused(path)
 
 
 def test_one_that_others_can_write_is_none(tmp_path: Path) -> None:

@@ -221,14 +221,19 @@ async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
         return records[-1]
 
     try:
-        return await _planned(await open_next(prepared, opening))
+        change = await open_next(prepared, opening)
     except RunbookError as error:
         say(str(error))
         for each in records[-1:]:
-            if each.journal.closed:  # it ended before its change was found
-                close_record(open_record(prepared.records, each.folder.name, REGISTRY.redact), REGISTRY,
-                             operator=prepared.operator, key=prepared.signing, version=VERSION)  # fmt: skip
+            again = open_record(prepared.records, each.folder.name, REGISTRY.redact)
+            close_record(again, REGISTRY, operator=prepared.operator, key=prepared.signing, version=VERSION)
+            again.journal.close()
         return error.outcome, records[-1].folder if records else None
+    try:
+        return await _planned(change)
+    except RunbookError as error:
+        say(str(error))
+        return error.outcome, change.record.folder
 
 
 async def _planned(change: "Change") -> tuple[Outcome, Path]:

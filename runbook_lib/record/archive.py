@@ -129,7 +129,12 @@ def counted(words: Sequence[str]) -> str:
     return ", ".join(f"{words.count(each)} {each}" for each in dict.fromkeys(words))
 
 
+def files_of(folder: Path) -> dict[str, Path]:
+    """Every file of a record by its path in it; a link is one, wherever it leads, and is not followed."""
+    found = (each for each in sorted(folder.rglob("*")) if each.is_symlink() or not each.is_dir())
+    return {str(each.relative_to(folder)): each for each in found}
+
+
 def contents(folder: Path) -> tuple[str, ...]:
     """The files of a record with their sizes."""
-    files = sorted(each for each in folder.rglob("*") if each.is_file())
-    return tuple(f"{each.relative_to(folder)}  {each.stat().st_size} bytes" for each in files)
+    return tuple(f"{name}  {path.lstat().st_size} bytes" for name, path in files_of(folder).items())

@@ -41,27 +41,26 @@ def close_record(record: Record, registry: Registry, *, operator: str, key: Sign
         version: Of the runbooks.
     """
     try:
-        why = _unsealable(record, registry, operator, key)
+        why = _searched(record, registry, operator, key)
         made = seal(record.folder, operator=operator, key=key, version=version) if key and not why else None
-    except (NotSigned, OSError) as error:
-        why, made = str(error), None
+    except Exception as error:  # noqa: BLE001 - the run has ended as it has
+        why, made = str(error) if isinstance(error, NotSigned | OSError) else f"{type(error).__name__}: {error}", None
     if made is None:
-        with suppress(OSError):
+        with suppress(Exception):
             record.journal.write("unsealed", text=f"not sealed: {why}")
             _report(record, registry, f"Not sealed: {why}.")
     return Closed(made, why)
 
 
-def _unsealable(record: Record, registry: Registry, operator: str, key: SigningKey | None) -> str:
-    """Why the record, with its report as it will be sealed, is not to be sealed; empty when it is."""
-    signed = (
-        f"covered by {next_name(record.folder)}, which {operator} signs with the key {key.fingerprint}" if key else ""
+def _searched(record: Record, registry: Registry, operator: str, key: SigningKey | None) -> str:
+    """Writes the report as it will be sealed and searches everything; returns why it is not to be sealed, or nothing."""
+    covered = (
+        f"This page is covered by {next_name(record.folder)}, which {operator} signs with the key {key.fingerprint}."
+        if key
+        else ""
     )
-    _report(
-        record,
-        registry,
-        f"This page is {signed}. Before that, the whole record was searched for secrets and private keys.",
-    )
+    before = "Before that, the whole record was searched for secrets and private keys."
+    _report(record, registry, f"{covered} {before}" if key else f"Not sealed: {NO_KEY}.")
     finds = search(record.folder, registry)
     found = [str(each) for each in finds]
     found += [f"{each}, as an earlier run found" for each in _standing(record.folder) if each not in found]

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from runbook_lib.files import read_regular, sha256_of
 from runbook_lib.models import Certificate, Check
 from runbook_lib.pki.certificates import LARGEST, read_certificates
+from runbook_lib.record.archive import files_of
 from runbook_lib.record.journal import NAME, Event
 from runbook_lib.record.seal import REPORT
 from runbook_lib.tables import Table, fingerprint
@@ -38,8 +39,7 @@ class Kept:
 
 def kept(folder: Path) -> tuple[Kept, ...]:
     """Every file of a record but the report, which cannot hold its own digest; a link is not followed."""
-    entries = sorted(each for each in folder.rglob("*") if each.is_symlink() or not each.is_dir())
-    return tuple(_kept(each, each.relative_to(folder)) for each in entries if each != folder / REPORT)
+    return tuple(_kept(path, Path(name)) for name, path in files_of(folder).items() if name != REPORT)
 
 
 def _kept(path: Path, relative: Path) -> Kept:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from runbook_lib.files import read_regular
+from runbook_lib.record.archive import files_of
 from runbook_lib.secrets import Registry
 
 MOST = 64 << 20  # bytes of one file; a larger one cannot be vouched for
@@ -52,17 +52,10 @@ def search(folder: Path, registry: Registry) -> tuple[Find, ...]:
         folder: The record.
         registry: The values that were resolved in this process.
     """
-    return tuple(dict.fromkeys(find for file in _files(folder) for find in _in_file(folder, file, registry)))
+    return tuple(dict.fromkeys(find for each in files_of(folder).items() for find in _in_file(*each, registry)))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(parent) / name for name in sorted(names))
-
-
-def _in_file(folder: Path, file: Path, registry: Registry) -> Iterator[Find]:
-    name = str(file.relative_to(folder))
+def _in_file(name: str, file: Path, registry: Registry) -> Iterator[Find]:
     yield from (Find("a file's name", "", what) for what in _in_text(name, registry))
     try:
         data = read_regular(file, MOST + 1) if not file.is_symlink() else b""

@@ -211,6 +211,14 @@ def telling_run(events: Sequence[Event]) -> Sequence[Event]:
     return next((run for run in reversed(runs) if outcome_of(run) not in _LEAVES_AS_IT_IS), runs[-1] if runs else ())
 
 
+def ticket_of(events: Sequence[Event], run: Sequence[Event]) -> str:
+    """The ticket of a run, or the last one before it: a run that goes on with a change need not say it again; empty where there is none."""
+    until = events.index(run[0]) + 1 if run and run[0] in events else len(events)
+    return next(
+        (str(each["ticket"]) for each in reversed(events[:until]) if each["event"] == "run" and each.get("ticket")), ""
+    )
+
+
 def outcome_of(events: Sequence[Event]) -> Outcome:
     """How the last run ended, derived from its events.
 

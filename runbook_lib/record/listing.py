@@ -132,19 +132,20 @@ def _derived(change_id: str, events: Sequence[journal.Event]) -> RecordSummary:
     try:
         runs = [run[0] for run in journal.runs_of(events)]
         told = journal.telling_run(events)
+        begun = told[0]
         outcome = journal.outcome_of(told)
-        tickets = [run["ticket"] for run in runs[: runs.index(told[0]) + 1] if run.get("ticket")]
+        ticket = journal.ticket_of(events, told)
     except journal.NOT_OURS:
         return _untold(change_id, BROKEN)
     return RecordSummary(
         change_id=change_id,
-        server=_cut(told[0].get("host")),
+        server=_cut(begun.get("host")),
         runs=tuple(_cut(run.get("notebook")) for run in runs),
         started=_cut(events[0]["at"]),
         last=_cut(events[-1]["at"]),
         outcome=outcome.value,
-        ticket=_cut(tickets[-1] if tickets else ""),
-        operator=_cut(told[0].get("operator")),
+        ticket=_cut(ticket),
+        operator=_cut(begun.get("operator")),
     )
 
 

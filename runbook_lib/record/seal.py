@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.files import sha256_of, write_whole
+from runbook_lib.record.archive import files_of
 from runbook_lib.record.journal import NAME
 
 if TYPE_CHECKING:
@@ -96,9 +97,11 @@ def described(folder: Path) -> str:
 
 def covered(folder: Path) -> Mapping[str, Path]:
     """The files that a seal covers whole, by their paths in the record."""
-    names = [each for part in ("files", "notebooks") for each in (folder / part).rglob("*") if not each.is_dir()]
-    names += [folder / REPORT] * (folder / REPORT).exists()
-    return {str(each.relative_to(folder)): each for each in sorted(names)}
+    return {
+        name: path
+        for name, path in files_of(folder).items()
+        if name.startswith(("files/", "notebooks/")) or name == REPORT
+    }
 
 
 def _statement(folder: Path, *, operator: str, key: "SigningKey", version: str) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runbook_lib.models import Outcome, State
-from runbook_lib.record.journal import Event, arms, last_run, outcome_of, puts_back, read
+from runbook_lib.record.journal import Event, arms, last_run, outcome_of, puts_back, read, ticket_of
 from runbook_lib.tables import fingerprint, milliseconds
 
 
@@ -29,7 +29,7 @@ def fields(folder: Path, run: Sequence[Event] | None = None) -> dict[str, str]:
         **({"why": end["what"].splitlines()[0]} if end.get("what") else {}),
         "server": f"{begun.get('host', '')}{hostname}",
         "change": folder.name,
-        "ticket": _ticket(events),
+        "ticket": ticket_of(events, run) or "none",
         "reason": begun.get("reason") or "none",
         "operator": begun.get("operator", ""),
         "when": _when(run),
@@ -50,13 +50,6 @@ def _when(run: Sequence[Event]) -> str:
         return ""
     (day, begun), (last_day, ended) = (each["at"][:19].partition("T")[::2] for each in (run[0], run[-1]))
     return f"{day} {begun} to {f'{last_day} ' * (last_day != day)}{ended} UTC"
-
-
-def _ticket(events: Sequence[Event]) -> str:
-    """The one that was given last: a run that goes on with a change need not say it again."""
-    return next(
-        (event["ticket"] for event in reversed(events) if event["event"] == "run" and event.get("ticket")), "none"
-    )
 
 
 def _of(events: Sequence[Event], name: str) -> Iterator[Event]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from runbook_lib.files import read_regular, sha256_of
 from runbook_lib.models import Check, Verdict, judged
+from runbook_lib.record.archive import files_of
 from runbook_lib.record.journal import NAME, JournalUnusable, check_chain
 from runbook_lib.record.seal import FOLDER, NAMESPACE, NUMBERED, REPORT, digest, statement_in
 from runbook_lib.sshsig import NotSigned, signer_of
@@ -16,7 +17,8 @@ NOT_PROVEN = (
     "unless `--expect` names it; and that what root on the server told was true."
 )
 MOST = 64 << 20  # bytes of a journal or a seal
-_BY_HAND = "keep the record as it is, and find out who could write it"
+_TODO = "keep the record as it is, and find out who could write it"
+_SEAL = "a run that was killed has none: runbook seal; else keep it as it is, and find out who could write it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +51,23 @@ def verify(folder: Path, *, allowed_signers: str | None, expect: str = "") -> tu
         A check a question; the record is proven when every one passes.
     """
     seals = tuple(_seals(folder))
-    files = {
-        str(each.relative_to(folder)): each for each in folder.rglob("*") if each.is_symlink() or not each.is_dir()
-    }
+    files = files_of(folder)
     journal = _read(files[NAME]) if NAME in files else None
     return (
-        _check("Is the record sealed?", "a seal", [] if seals else ["no seal"]),
+        _check("Is the record sealed?", "a seal", [] if seals else ["no seal"], _SEAL),
         _signatures(folder, seals, allowed_signers),
         _check("Do the seals follow one another?", "each names the one before", _sequence(folder, seals)),
         _check("Is everything that was sealed as it was?", "every digest the same", _altered(files, seals, journal)),
-        _check("Is there nothing that was not sealed?", "nothing", _added(files, seals, journal)),
+        _check("Is there nothing that was not sealed?", "nothing", _added(files, seals, journal), _SEAL),
         _check("Do the journal's lines hang together?", "each carries the digest of the one before", _chain(journal, folder)),
         *([_expected(seals, expect)] if expect else []),
     )  # fmt: skip
 
 
-def _check(question: str, expected: str, faults: Iterable[str]) -> Check:
+def _check(question: str, expected: str, faults: Iterable[str], todo: str = _TODO) -> Check:
     faults = tuple(faults)
     found = "; ".join(faults) or expected
-    return judged(question, expected, found, good=not faults, source="the record's seals", todo=_BY_HAND)
+    return judged(question, expected, found, good=not faults, source="the record's seals", todo=todo)
 
 
 def _seals(folder: Path) -> Iterator[_Seal]:
@@ -115,9 +115,7 @@ def _signatures(folder: Path, seals: Sequence[_Seal], allowed_signers: str | Non
         except NotSigned as error:
             faults.append(f"{each.name}: {error}")
     found = "; ".join(faults) or ", ".join(dict.fromkeys(signed)) or "no seal"
-    return judged(
-        question, expected, found, good=bool(seals) and not faults, source="the record's seals", todo=_BY_HAND
-    )
+    return judged(question, expected, found, good=bool(seals) and not faults, source="the record's seals", todo=_TODO)
 
 
 def _signer(folder: Path, each: _Seal, allowed_signers: str) -> str:

@@ -70,8 +70,8 @@ def test_every_form_is_found(tmp_path: Path, registry: Registry, form: str) -> N
     line = next(number for number, each in enumerate(lines, 1) if json.loads(each)["event"] == "note")
     said = found(record.folder, registry)
     assert said == [
-        f"sudo_password in journal.jsonl, line {line}",
         "sudo_password in files/answer.txt",
+        f"sudo_password in journal.jsonl, line {line}",
         "sudo_password in notebooks/20260601T120000Z-300_install_certificate.ipynb, cell 2",
     ]
 
@@ -101,6 +101,7 @@ def test_what_cannot_be_vouched_for_is_named(tmp_path: Path, registry: Registry)
     record = run(tmp_path, 1)
     files = record.folder / "files"
     (files / "link").symlink_to("/etc/hostname")
+    (files / "linked folder").symlink_to("/etc")
     os.mkfifo(files / "pipe")
     (files / SECRET).write_bytes(b"")
     (record.folder / "notebooks" / "broken.ipynb").write_text(f'{{"cells": [{SECRET}')
@@ -109,6 +110,7 @@ def test_what_cannot_be_vouched_for_is_named(tmp_path: Path, registry: Registry)
     )
     assert found(record.folder, registry) == [
         "a link in files/link",
+        "a link in files/linked folder",
         "something that cannot be read in files/pipe",
         "sudo_password in a file's name",
         "sudo_password in notebooks/broken.ipynb",
