@@ -35,7 +35,7 @@ class SigningKey:
     """A key that signs.
 
     Attributes:
-        path: Its file; of a key that the agent or a token holds the public half.
+        path: The private key's file, or the public half of a key that the agent or a token holds.
         public: The public key as OpenSSH writes it.
         fingerprint: `SHA256:` and the digest, as ssh-keygen shows it.
     """
