@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+ARMING = "arm the guard"  # how the purpose begins of the command from which on the live pair may be touched
 CHANGE_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")  # UTC to the second and six random hex digits
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import Refused
-from runbook_lib.models import Outcome
+from runbook_lib.models import ARMING, Outcome
 
 NAME = "journal.jsonl"
 Event = Mapping[str, Any]
@@ -254,7 +254,7 @@ def orphans(events: Sequence[Event]) -> tuple[Event, ...]:
 
 def arms(event: Event) -> bool:
     """Whether an event begins the arming of the guard, from where on the live pair may be touched."""
-    return event["event"] == "intent" and event["step"] == "install" and "arm the guard" in event["purpose"]
+    return event["event"] == "intent" and event["step"] == "install" and str(event["purpose"]).startswith(ARMING)
 
 
 def puts_back(event: Event) -> bool:

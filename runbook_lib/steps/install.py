@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from runbook_lib.models import Certificate, ChangeFolder, Check, Command, Facts, Pair, Verdict, judged
+from runbook_lib.models import ARMING, Certificate, ChangeFolder, Check, Command, Facts, Pair, Verdict, judged
 from runbook_lib.parameters import Parameters
 from runbook_lib.steps.folder import folder_of
 
@@ -75,7 +75,7 @@ def plan(facts: Facts, parameters: Parameters, change_id: str) -> tuple[Command,
     test = Command("let nginx test its configuration", f"docker exec {name} nginx -t", undo=back)
     return (
         *([enlist] if facts.systemd else []),
-        Command(f"arm the guard: the old pair comes back in {parameters.rollback_after_s} s unless confirmed",
+        Command(f"{ARMING}: the old pair comes back in {parameters.rollback_after_s} s unless confirmed",
                 f"sh {folder}/guard.sh arm {parameters.rollback_after_s}", undo=back),
         Command("swap the pair", f"sh {folder}/guard.sh swap", undo=back),
         *([test] if runs else []),
@@ -99,7 +99,7 @@ def checks(parameters: Parameters) -> tuple[Check, ...]:
 
 def arms(command: Command) -> bool:
     """Whether a command of the plan arms the guard; from there on the live pair may be touched."""
-    return command.purpose.startswith("arm the guard")
+    return command.purpose.startswith(ARMING)
 
 
 def _settings(facts: Facts, parameters: Parameters, change: ChangeFolder, connect: str) -> dict[str, str]:
