@@ -146,7 +146,7 @@ def reset(connection: socket.socket) -> None:
 
 FAILURES: dict[str, tuple[Callable[[socket.socket], None], str]] = {
     "plain text": (plain_text, "TLS: "),
-    "closed at once": (lambda _: None, "eof"),
+    "closed at once": (lambda _: None, "eof|closed before"),
     "reset": (reset, "closed before the handshake"),
     "silence": (lambda _: time.sleep(1), "no answer in 0.3 s"),
 }
@@ -159,7 +159,7 @@ def test_a_failed_handshake_says_why(answer: Callable[[socket.socket], None], wo
         seen = look(port, time_limit_s=0.3 if "0.3" in words else 20)
     assert seen.chain == ()
     assert seen.protocol == ""
-    assert words in seen.error
+    assert any(each in seen.error for each in words.split("|"))
 
 
 def test_a_server_that_cannot_sign_is_told_by_its_alert(tmp_path: Path) -> None:
