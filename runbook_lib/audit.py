@@ -5,6 +5,7 @@ import csv
 import datetime as dt
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +36,8 @@ COLUMNS = (
     "chain",
     "error",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# what a spreadsheet takes for the begin of a formula, wide letters and what stands behind blanks too (OWASP, CSV injection)
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")  # noqa: RUF001 - wide letters are meant
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _harmless(value: object) -> object:
     if not isinstance(value, str):
         return value  # a number is no formula: an expired certificate has negative days left
     text = plain(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _of(server: str, seen: Served) -> str:

@@ -330,6 +330,8 @@ def validate(
     Returns:
         The parameters, None when a fault was found; and every fault.
     """
+    # a name that is no Unicode text is none that pydantic could name
+    values = {name.encode(errors="backslashreplace").decode(): value for name, value in values.items()}
     try:
         parameters = Parameters.model_validate(dict(values))
     except pydantic.ValidationError as error:

@@ -30,6 +30,7 @@ _COLOURS = {
     MARKS[Verdict.UNKNOWN]: "background-color: #e8eaf0; color: #39415a",
 }
 WIDEST = 160
+LONGEST = 16 << 10  # characters of a cell; breaking one long word into lines takes time with the square of its length
 _SECOND_HALF = "\0"  # of a character that is two cells wide; `plain` has left none in a text
 
 
@@ -135,8 +136,13 @@ def table(
     keep: Sequence[str] = (),
 ) -> Table:
     """A table of anything, every cell made plain text; without secrets, which could not be found any more where a terminal breaks a line."""
-    cells = tuple(tuple(redact(plain(cell)) for cell in row) for row in rows)
+    cells = tuple(tuple(_cut(redact(plain(cell))) for cell in row) for row in rows)
     return Table(plain(title), tuple(map(plain, columns)), cells, tuple(map(plain, monospace)), keep=tuple(keep))
+
+
+def _cut(text: str) -> str:
+    left = len(text) - LONGEST
+    return f"{text[:LONGEST]} [{left:,} more characters are left out here]" if left > 0 else text
 
 
 def fingerprint(digest: str) -> str:

@@ -7,6 +7,7 @@ import click
 
 from runbook_lib.models import Command, Outcome, Plan, PlannedCommand, Verdict
 from runbook_lib.record.archive import told
+from runbook_lib.record.events import ours
 from runbook_lib.record.journal import Event, last_run, read
 from runbook_lib.record.seal import REPORT, described
 from runbook_lib.record.summary import fields
@@ -35,7 +36,7 @@ def _write(text: str, *, err: bool, end: bool) -> None:
 
 def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
     """What a person needs next: the plan, the CSR for the CA, or the way back."""
-    events = read(record)
+    events = ours(record)
     planned = next((each for each in reversed(last_run(events)) if each["event"] == "plan"), None)
     if outcome is Outcome.PLANNED and planned:
         show(f"{planned_table(planned)!r}\n")
@@ -45,7 +46,7 @@ def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
         show("nothing was changed: add `-p apply True` to do it")
     if outcome is Outcome.WAITING:
         names = [each["name"] for each in events if each["event"] == "file" and each["name"].endswith(".csr")]
-        csr = record / "files" / (names[-1] if names else "nginx.csr")
+        csr = record / "files" / Path(names[-1] if names else "nginx.csr").name
         with contextlib.suppress(OSError):
             show(csr.read_text())
         show(f"The CA is to sign this CSR, {csr}.")
@@ -61,7 +62,7 @@ def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
 
 def sealing(record: Path) -> str:
     """The newest seal with its digest, for the ticket; or why what was written last has none."""
-    unsealed = [str(each["text"]) for each in last_run(read(record)) if each["event"] == "unsealed"]
+    unsealed = [str(each.get("text", "")) for each in last_run(read(record)) if each["event"] == "unsealed"]
     found = described(record)
     return f"seal: {found}" if " sha256:" in found or not unsealed else unsealed[-1]
 

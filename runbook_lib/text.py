@@ -5,7 +5,8 @@ import unicodedata
 
 _KEPT_CONTROLS = {"\n", "\t"}
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
+# of a string without an end the first letter alone goes: it must not take away what stands after it
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)")
 
 
 def plain(text: object) -> str:

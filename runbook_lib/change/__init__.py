@@ -13,7 +13,8 @@ from runbook_lib.change.restore import Restore
 from runbook_lib.errors import RunbookError
 from runbook_lib.models import ChangeFolder, Facts
 from runbook_lib.record.archive import Record
-from runbook_lib.record.journal import JournalUnusable, orphans, read
+from runbook_lib.record.events import ours
+from runbook_lib.record.journal import JournalUnusable, orphans
 from runbook_lib.secrets import REGISTRY
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
@@ -121,7 +122,7 @@ def _choose(prepared: Prepared, facts: Facts) -> Choice:
 
 def _begin(record: Record, prepared: Prepared, found: ChangeFolder) -> None:
     """The first event of every run: who, what, where, why, and the journal head and the seal found on the server."""
-    given, lost = prepared.parameters, orphans(read(record.folder))
+    given, lost = prepared.parameters, orphans(ours(record.folder))
     record.journal.write(
         "run", notebook=prepared.kind, host=given.host, change_id=found.change_id, apply=given.apply,
         operator=prepared.operator, ticket=given.ticket, reason=given.reason, version=VERSION, cites=found.journal_head, cites_seal=found.seal,

@@ -29,6 +29,7 @@ from runbook_lib.models import (
 from runbook_lib.parameters import inside_window
 from runbook_lib.record.archive import Record
 from runbook_lib.record.closing import Closed, close_record
+from runbook_lib.record.events import ours
 from runbook_lib.record.journal import last_run, outcome_of, read
 from runbook_lib.record.seal import digests
 from runbook_lib.record.summary import fields
@@ -161,7 +162,7 @@ class Change(ABC):
     def _note_orphans(self) -> None:
         """What became of commands whose result no earlier run heard, as it is seen now."""
         closed = [
-            n for event in last_run(read(self.record.folder)) if event["event"] == "unknown" for n in event["orphans"]
+            n for event in last_run(ours(self.record.folder)) if event["event"] == "unknown" for n in event["orphans"]
         ]
         if closed:
             self.record.journal.write(
@@ -170,7 +171,7 @@ class Change(ABC):
 
     def note_guard(self) -> None:
         """What the guard on the server wrote down, and this record does not know yet."""
-        known = {line for event in read(self.record.folder) if event["event"] == "guard" for line in event["lines"]}
+        known = {line for event in ours(self.record.folder) if event["event"] == "guard" for line in event["lines"]}
         if lines := [line for line in self.own.guard_log if line not in known]:
             self.applier.note("guard", lines=lines)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli.ending import end, heard, unwritable
+from runbook_lib.cli.ending import Commands, end, heard, unwritable
 from runbook_lib.cli.evidence import approve, seal, verify
 from runbook_lib.cli.given import ask, base, parameters, values_of
 from runbook_lib.cli.records import records
@@ -39,7 +39,11 @@ Exit status:
 _NOT_FOR_TRUST = {"ssh_password", "sudo_password"}  # nobody is asked for what is not used
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=_EXIT_STATUS)
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=_EXIT_STATUS,
+)
 @click.version_option(package_name="apstra-certificate-runbooks", prog_name="runbook")
 def main() -> None:
     """Replace the HTTPS certificate of a Juniper Apstra server, one checked step at a time.
@@ -177,12 +181,12 @@ def trust(host: str | None, **given: Any) -> None:  # noqa: ANN401
         values = {name: value for name, value in values.items() if name not in _NOT_FOR_TRUST}
         prepared = prepare("audit", values, base(), ask())
         key = asyncio.run(show_key(prepared.login))
-        click.echo(key.text)
+        show(key.text)
         if key.pinned:
             return Outcome.NOTHING_TO_DO, None
         click.confirm("Is this what the server's own console shows, and should it be pinned?", abort=True)
         pin(key)
-        click.echo(f"pinned in {key.file}")
+        show(f"pinned in {key.file}")
         return Outcome.DONE, None
 
     outcome, _ = heard(pinning)

@@ -5,13 +5,30 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from runbook_lib.errors import RunbookError, UnusableParameters
 from runbook_lib.models import Fault, Outcome
 from runbook_lib.terminal import say
+from runbook_lib.text import plain
+
+
+class Commands(click.Group):
+    """Commands that repeat nothing of a wrong command line that a terminal would obey.
+
+    A shell fills in the names of files, and in a folder that many write into others have chosen those.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise click.UsageError(plain(error.format_message()), error.ctx) from None
+        except click.ClickException as error:
+            raise click.ClickException(plain(error.format_message())) from None
 
 
 def heard(work: Callable[[], tuple[Outcome, Path | None]]) -> tuple[Outcome, Path | None]:

@@ -13,6 +13,7 @@ from runbook_lib.models import Check, Fault, Outcome, Verdict
 from runbook_lib.secrets import REGISTRY
 from runbook_lib.tables import checks_table, table
 from runbook_lib.terminal import planned_table, show
+from runbook_lib.text import plain
 
 if TYPE_CHECKING:
     from runbook_lib.sshsig import SigningKey
@@ -86,7 +87,7 @@ def approve(record: Path, signing_key: Path, approver: str, records_dir: Path | 
         plan, path = found
         show(f"{planned_table(plan)!r}\n")
         key = _signing_key(signing_key)
-        click.confirm(f"Do you, {approver}, approve this plan for change {folder.name}?", abort=True)
+        click.confirm(plain(f"Do you, {approver}, approve this plan for change {folder.name}?"), abort=True)
         opened = open_record(folder.parent, folder.name, REGISTRY.redact)
         try:
             sign(opened, plan, path.read_bytes(), approver=approver, key=key)

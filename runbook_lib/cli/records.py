@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from runbook_lib import terminal
 from runbook_lib.cli.given import all_records, base, record_folder
 from runbook_lib.models import Outcome
 from runbook_lib.record.archive import contents, story
@@ -21,8 +22,6 @@ from runbook_lib.record.paper import NotPrinted, print_report
 from runbook_lib.record.seal import REPORT
 from runbook_lib.record.summary import fields
 from runbook_lib.tables import fingerprint, summary_table, table
-from runbook_lib.terminal import sealing
-from runbook_lib.text import plain
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -140,15 +139,15 @@ def show(record: Path, records_dir: Path, pdf: Path | None) -> None:
         except NotPrinted as error:
             raise click.ClickException(str(error)) from None
     try:
-        summary = fields(folder, telling_run(read(folder)))
+        summary = {name: str(value) for name, value in fields(folder, telling_run(read(folder))).items()}
     except NOT_OURS:
         summary = {"outcome": "not known: there are events in it that this version does not know", "way back": ""}
-    click.echo(f"{summary_table(summary)!r}\n")
+    terminal.show(f"{summary_table(summary)!r}\n")
     if summary["way back"].startswith("ssh "):  # whole, to be copied
-        click.echo(f"by hand the old pair comes back with: {summary['way back']}\n")
-    click.echo(repr(table("every event of the record", ("when (UTC)", "event", "what"), story(folder))))
-    click.echo(plain("\n" + "\n".join(contents(folder))))
-    click.echo(f"\n{sealing(folder)}")
+        terminal.show(f"by hand the old pair comes back with: {summary['way back']}\n")
+    terminal.show(repr(table("every event of the record", ("when (UTC)", "event", "what"), story(folder))))
+    terminal.show("\n" + "\n".join(contents(folder)))
+    terminal.show(f"\n{terminal.sealing(folder)}")
 
 
 @records.command()

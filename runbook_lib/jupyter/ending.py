@@ -12,6 +12,7 @@ from runbook_lib.record.archive import Record, open_record
 from runbook_lib.record.closing import Closed, close_record
 from runbook_lib.secrets import REGISTRY
 from runbook_lib.session import Prepared
+from runbook_lib.text import plain
 
 LEAVE_S = 10  # the server may have gone
 
@@ -40,7 +41,7 @@ class Ending:
         if self.record is None or self.closed or not ended:
             return None
         closed = self._close(self.record)
-        return f"report: {self.record.folder}/report.html\nseal: {closed}\n", self._leave(closed)
+        return plain(f"report: {self.record.folder}/report.html\nseal: {closed}\n"), self._leave(closed)
 
     async def now(self) -> None:
         """Closes the record of a run that nobody ended, and its connection."""

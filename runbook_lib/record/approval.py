@@ -35,7 +35,7 @@ def last_plan(folder: Path) -> tuple[Event, Path] | None:
     """The newest plan of a record that can be approved, as the journal tells it, and the file of its bytes."""
     for event in reversed(read(folder)):
         if event["event"] == "plan" and event.get("file"):
-            return event, folder / "files" / str(event["file"])
+            return event, folder / "files" / Path(str(event["file"])).name
     return None
 
 
@@ -50,16 +50,27 @@ def approve(record: Record, plan: Event, document: bytes, *, approver: str, key:
         key: Their key.
 
     Raises:
-        NotSigned: The bytes are not those of the plan, or the key did not sign.
+        NotSigned: The bytes are not those of the plan, or not what was shown of it, or the key did not sign.
     """
     if digest(document) != plan["sha256"]:
         raise NotSigned(f"files/{plan['file']} is not the plan that the journal tells of")
+    if not _shown(plan, document, record.folder.name):
+        raise NotSigned(f"files/{plan['file']} holds other commands than the journal shows")
     signature = key.sign(document, NAMESPACE)
     file = record.add_file(f"approval-{plan['sha256'][:16]}-{approver}.sig", signature)
     record.journal.write(
         "approved", plan=plan["sha256"], approver=approver, key=key.fingerprint, file=file.name,
         text=f"{approver} ({key.fingerprint}) approved the plan sha256:{plan['sha256']}",
     )  # fmt: skip
+
+
+def _shown(plan: Event, document: bytes, change_id: str) -> bool:
+    """Whether the commands that the journal shows are those of the plan: who may write there could show others than are signed."""
+    try:
+        shown = [[each["step"], each["script"], each["stdin"]] for each in plan["commands"]]
+        return bool(json.loads(document.replace(b"<change-id>", change_id.encode()))["commands"] == shown)
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return False
 
 
 def approvers(folder: Path, document: bytes, allowed_signers: str) -> Iterator[Approver]:
@@ -97,7 +108,7 @@ def last_approved(folder: Path, allowed_signers: str) -> bytes | None:
     """The bytes of the plan that was approved last."""
     for event in reversed(read(folder)):
         if event["event"] == "plan" and event.get("file"):
-            path = folder / "files" / str(event["file"])
+            path = folder / "files" / Path(str(event["file"])).name
             document = path.read_bytes() if path.is_file() else b""
             if next(approvers(folder, document, allowed_signers), None):
                 return document

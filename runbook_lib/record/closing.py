@@ -10,7 +10,7 @@ from typing import Any
 from runbook_lib.files import write_whole
 from runbook_lib.record.archive import Record
 from runbook_lib.record.gate import Find, search
-from runbook_lib.record.journal import NAME, read
+from runbook_lib.record.journal import NAME, NOT_OURS, read
 from runbook_lib.record.report import render
 from runbook_lib.record.seal import REPORT, Seal, digest, next_name, seal
 from runbook_lib.secrets import Registry
@@ -83,8 +83,12 @@ def _held(folder: Path, finds: Sequence[Find]) -> Iterator[tuple[str, str, str]]
 
 def _standing(folder: Path) -> Sequence[str]:
     """What earlier runs found in files that are as they were then: this run need not know the secret that lies there."""
-    told = [held for event in read(folder) if event["event"] == "gate" for held in event.get("held", ())]
-    return list(dict.fromkeys(find for find, name, known in told if not known or _is(folder / name, known)))
+    found: list[str] = []
+    for event in read(folder):
+        if event["event"] == "gate":
+            with suppress(*NOT_OURS):  # one that something else wrote
+                found += [find for find, name, known in event.get("held", ()) if not known or _is(folder / name, known)]
+    return list(dict.fromkeys(found))
 
 
 def _is(path: Path, known: str) -> bool:
@@ -116,7 +120,7 @@ def mask_finds(record: Record, registry: Registry) -> None:
 def _masked(path: Path, data: bytes, registry: Registry) -> bytes:
     text = data.decode(errors="surrogateescape")
     if path.suffix == ".ipynb":
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             text = json.dumps(_redacted(json.loads(text), registry), indent=1, ensure_ascii=False)
     return registry.redact(text).encode(errors="surrogateescape")
 

@@ -55,7 +55,7 @@ def tell(folder: Path) -> Told:
     run = telling_run(events)
     told = fields(folder, run)
     checks = {
-        each["question"]: (each["verdict"], each["found"])
+        str(each["question"]): (str(each["verdict"]), str(each["found"]))
         for event in _of(events, "checks")
         for each in event["checks"]
     }
@@ -69,6 +69,7 @@ def tell(folder: Path) -> Told:
     texts |= {"checks": _counted(verdict for verdict, _ in checks.values())}
     times = _durations(events) | _outage(run, told)
     change_id = str(run[0].get("change_id") or folder.name)
+    texts = {name: str(text) for name, text in texts.items()}  # whatever an event of another's making says
     return Told(texts, times, checks, {name: _commands(event, change_id) for name, event in plans.items()})
 
 
@@ -116,7 +117,7 @@ def _durations(events: Sequence[Event]) -> dict[str, float | None]:
     took: dict[str, float | None] = {}
     for event in _of(events, "result"):
         name = f"duration: {event['step']}"
-        took[name] = (took.get(name) or 0) + event["duration_s"] * 1000
+        took[name] = (took.get(name) or 0) + float(event["duration_s"]) * 1000
     return took
 
 
@@ -124,7 +125,7 @@ def _outage(run: Sequence[Event], told: Mapping[str, str]) -> dict[str, float | 
     """Nothing where there was none."""
     measured = [event["outage_ms"] for event in _of(run, "probe")]
     if measured:
-        return {"outage": None if None in measured else sum(measured)}
+        return {"outage": None if None in measured else float(sum(measured))}
     return {} if told["outage"] == ABSENT else {"outage": None}
 
 

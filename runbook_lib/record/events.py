@@ -175,6 +175,11 @@ def lines_of(folder: Path) -> tuple[Line, ...]:
     return tuple(map(_line, lines if lines[-1] else lines[:-1]))
 
 
+def ours(folder: Path) -> tuple[Event, ...]:
+    """The events of a record that are as this version writes them, oldest first: what a run of ours may go on from."""
+    return tuple(each.event for each in lines_of(folder) if each.event)
+
+
 def _line(line: bytes) -> Line:
     event = event_of(line)
     name = event.get("event")

@@ -3,8 +3,10 @@
 import base64
 import json
 import re
+from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ _ENCRYPTED = b"age-encryption.org/v1\n"
 _SEQUENCE = re.compile(r"(?<![A-Za-z0-9+/_-])M[A-P][A-Za-z0-9+/_-]{2}")  # how the DER of a key begins in base64
 _BREAKS = re.compile(r"(?:\\n|\s)+")
 _LONG_FORM = 0x80
-_LARGEST_KEY = 16 << 10  # characters
+_URL_SAFE = str.maketrans("-_", "+/")
+_HEAD = 12  # characters of base64, more than which tag and length do not take
+_LARGEST_KEY = 12 << 10  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def _texts(file: Path, data: bytes) -> Iterator[tuple[str, str]]:
         elif file.suffix == ".jsonl":
             for number, line in enumerate(data.splitlines(), 1):
                 yield f"line {number}", "\n".join(_strings(json.loads(line)))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return  # the file is searched as it is
 
 
@@ -102,22 +106,43 @@ def _strings(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
 
 def _in_text(text: str, registry: Registry) -> Iterator[str]:
     yield from registry.found_in(text)
-    if _MARKED.found_in(text) or any(_is_key(text[each.start() :]) for each in _SEQUENCE.finditer(text)):
+    if _MARKED.found_in(text) or _holds_key(text):
         yield _KEY
 
 
-def _is_key(text: str) -> bool:
-    """Whether a text begins with a private key in DER (PKCS #8, PKCS #1, SEC 1) as base64, in lines or in one."""
-    run = re.match(r"[A-Za-z0-9+/]*", _BREAKS.sub("", text[:_LARGEST_KEY]).translate(str.maketrans("-_", "+/")))
-    encoded = run[0] if run else ""
-    der = base64.b64decode(encoded[: len(encoded) - (len(encoded) % 4 == 1)] + "==")
+def _holds_key(text: str) -> bool:
+    """Whether a private key in DER (PKCS #8, PKCS #1, SEC 1) stands in a text as base64, in lines or in one.
+
+    The time goes with the length of the text alone: it may begin like a key at every other word.
+    """
+    breaks = [each.span() for each in _BREAKS.finditer(text)]
+    ends = [end for _, end in breaks]
+    removed = [0, *accumulate(end - begin for begin, end in breaks)]
+    joined = _BREAKS.sub("", text).translate(_URL_SAFE)
+    begins = (each.start() for each in _SEQUENCE.finditer(text))
+    return any(_is_key(joined, begin - removed[bisect(ends, begin)]) for begin in begins)
+
+
+def _is_key(text: str, at: int) -> bool:
+    """Whether a private key in DER begins there, as base64 without breaks."""
+    size = _length(_decoded(text[at : at + _HEAD]))
+    if size > _LARGEST_KEY:
+        return False
+    der = _decoded(text[at : at + 4 * size // 3 + 4])
     try:
-        load_der_private_key(der[: _length(der)], None)
+        load_der_private_key(der[:size], None)
     except TypeError:
         return True  # one that is encrypted
     except (ValueError, UnsupportedAlgorithm):
         return False
     return True
+
+
+def _decoded(text: str) -> bytes:
+    """What the base64 stands for that a text begins with."""
+    run = re.match(r"[A-Za-z0-9+/]*", text)
+    encoded = run[0] if run else ""
+    return base64.b64decode(encoded[: len(encoded) - (len(encoded) % 4 == 1)] + "==")
 
 
 def _length(der: bytes) -> int:

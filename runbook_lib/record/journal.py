@@ -20,7 +20,7 @@ from runbook_lib.models import ARMING, Outcome
 NAME = "journal.jsonl"
 Event = Mapping[str, Any]
 # What reading an event raises that was written by something else.
-NOT_OURS = (AttributeError, LookupError, TypeError, ValueError)
+NOT_OURS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _LEAVES_AS_IT_IS = {Outcome.NOTHING_TO_DO, Outcome.REFUSED, Outcome.PLANNED, Outcome.UNUSABLE}
 
 

@@ -134,19 +134,18 @@ def _derived(change_id: str, events: Sequence[journal.Event]) -> RecordSummary:
         told = journal.telling_run(events)
         begun = told[0]
         outcome = journal.outcome_of(told)
-        ticket = journal.ticket_of(events, told)
+        return RecordSummary(
+            change_id=change_id,
+            server=_cut(begun.get("host")),
+            runs=tuple(_cut(run.get("notebook")) for run in runs),
+            started=_cut(events[0]["at"]),
+            last=_cut(events[-1]["at"]),
+            outcome=outcome.value,
+            ticket=_cut(journal.ticket_of(events, told)),
+            operator=_cut(begun.get("operator")),
+        )
     except journal.NOT_OURS:
         return _untold(change_id, BROKEN)
-    return RecordSummary(
-        change_id=change_id,
-        server=_cut(begun.get("host")),
-        runs=tuple(_cut(run.get("notebook")) for run in runs),
-        started=_cut(events[0]["at"]),
-        last=_cut(events[-1]["at"]),
-        outcome=outcome.value,
-        ticket=_cut(ticket),
-        operator=_cut(begun.get("operator")),
-    )
 
 
 def _cut(value: object) -> str:

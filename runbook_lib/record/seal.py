@@ -132,7 +132,10 @@ def statement_in(data: bytes) -> Mapping[str, Any]:
     Raises:
         ValueError: It is no statement over a record.
     """
-    said = json.loads(data)
+    try:
+        said = json.loads(data)
+    except RecursionError:  # brackets nested by the thousand
+        said = None
     wrong = not isinstance(said, dict) or (said.get("_type"), said.get("predicateType")) != (STATEMENT, PREDICATE)
     if wrong:
         msg = "is no seal of a record"

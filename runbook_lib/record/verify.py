@@ -80,7 +80,7 @@ def _seals(folder: Path) -> Iterator[_Seal]:
         try:
             statement = statement_in(data or b"")
             found = _Seal(f"{FOLDER}/{name}", data or b"", statement)
-            _ = found.subjects, found.predicate["journal"]["lines"] + 0, found.predicate["operator"]
+            _ = found.subjects, range(found.predicate["journal"]["lines"]), found.predicate["operator"]
         except (ValueError, KeyError, TypeError):
             yield _Seal(f"{FOLDER}/{name}", data or b"", {}, "is no seal any more")
         else:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import shlex
 import tarfile
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ _PUBLICS = {
     "before": ("backup/nginx.key", _PUBLIC.format("backup/nginx.key")),
 }
 _LARGEST = 1 << 18
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def pair(folder: str) -> Fact[Pair]:
@@ -49,9 +51,9 @@ def pair(folder: str) -> Fact[Pair]:
 
 
 def _sums(text: str) -> dict[str, str]:
-    """Digest by file name, from what sha256sum printed."""
+    """Digest by file name, from what sha256sum printed; what is no digest is left out, since they go into commands."""
     rows = (line.split("  ", 1) for line in text.splitlines())
-    return {name: digest for digest, name in rows}
+    return {name: digest for digest, name in rows if _DIGEST.fullmatch(digest)}
 
 
 def _pair(certificate: bytes, public: str, sums: Mapping[str, str], folder: str = "") -> Pair:
@@ -132,7 +134,10 @@ def _public_line(name: str, known: str) -> str:
 def _change_folder(known: ChangeFolder, said: Mapping[str, bytes]) -> ChangeFolder:
     sums, modes = _sums(said["sums"].decode()), said["files"].decode(errors="replace").splitlines()
     with tarfile.open(fileobj=io.BytesIO(said["shown"])) as shown:
-        files = {each.name: reader.read() for each in shown if (reader := shown.extractfile(each))}
+        wanted = (
+            each for each in shown if each.size <= _LARGEST
+        )  # a tar of a few bytes may tell of a file of any size
+        files = {each.name: reader.read() for each in wanted if (reader := shown.extractfile(each))}
     text = {name: files.get(name, b"").decode(errors="replace") for name in _SHOWN.split()}
     begun = _begun(text["change.json"])
     publics = {

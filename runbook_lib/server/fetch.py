@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import shlex
 import tarfile
 from collections.abc import Mapping
 
@@ -32,7 +33,7 @@ async def read_files(shell: RootShell, folder: str, sums: Mapping[str, str], hos
 async def _read(shell: RootShell, path: str, digest: str, host: str) -> bytes:
     data = bytearray()
     while len(data) <= LARGEST:
-        script = f"dd if={path} bs={CHUNK} skip={len(data) // CHUNK} count=1 2>/dev/null | base64 -w 0"
+        script = f"dd if={shlex.quote(path)} bs={CHUNK} skip={len(data) // CHUNK} count=1 2>/dev/null | base64 -w 0"
         (result,) = await shell.run_all([Command("read the backup", script)], bounded=False)
         part = base64.b64decode(result.stdout)
         data += part
@@ -68,7 +69,9 @@ def unpack(data: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             found = {
-                each.name: reader.read() for each in tar if each.name in names and (reader := tar.extractfile(each))
+                each.name: reader.read()
+                for each in tar
+                if each.name in names and each.size <= LARGEST and (reader := tar.extractfile(each))
             }
     except tarfile.TarError:
         found = {}

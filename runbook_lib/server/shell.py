@@ -18,6 +18,7 @@ from runbook_lib.models import Command, CommandResult
 from runbook_lib.secrets import redact
 
 LARGEST_OUTPUT = 4 << 20
+LONGEST_COMPLAINT = 64 << 10  # characters of a command's standard error, its end: only people read it
 START_LIMIT_S = 30
 GRACE_S = 10
 END_LIMIT_S = 2
@@ -66,7 +67,9 @@ class RootShell:
             sent = [(command, secrets.token_hex(16)) for command in commands]
             frame = _frame if bounded else _frame_unbounded
             try:
-                self._process.stdin.write("".join(frame(command, mark) for command, mark in sent).encode())
+                # half a letter, as JSON may hold one, must not keep the way back from being gone
+                text = "".join(frame(command, mark) for command, mark in sent).encode(errors="backslashreplace")
+                self._process.stdin.write(text)
                 return tuple([await self._collect(command, mark) for command, mark in sent])
             except (asyncssh.Error, OSError, EOFError, TimeoutError) as error:
                 raise self._lost(error) from None
@@ -123,7 +126,7 @@ class RootShell:
             command=command,
             status=int(status),
             stdout=stdout.decode(errors="replace"),
-            stderr=redact(err.rpartition(b"\n")[0].decode(errors="replace")),
+            stderr=redact(err.rpartition(b"\n")[0].decode(errors="replace"))[-LONGEST_COMPLAINT:],
             duration_s=time.monotonic() - begun,
         )
 

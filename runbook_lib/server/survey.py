@@ -17,7 +17,9 @@ from runbook_lib.server.shell import RootShell
 
 T = TypeVar("T")
 # what the reading of an answer raises that no such command gives: a wrapper or another program answered
-_NO_ANSWER = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, tarfile.TarError)
+_NO_ANSWER = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, tarfile.TarError,
+)  # fmt: skip
 
 
 async def read_change(
