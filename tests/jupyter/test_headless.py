@@ -132,7 +132,8 @@ def test_a_refused_run_says_why(practice: EmbeddedHost, tmp_path: Path) -> None:
     result = run(INSTALL, values(practice, tmp_path))
     assert result.outcome is Outcome.REFUSED
     assert result.record
-    assert read(result.record)[-1]["what"] == result.error
+    (end,) = (event for event in read(result.record) if event["event"] == "end")
+    assert end["what"] == result.error
 
 
 @pytest.mark.parametrize(
