@@ -76,7 +76,7 @@ class Telling:
         (self.server.root / "answers").write_text(f"{status}\n{text}\n")
 
     def babbles(self, program: str) -> None:
-        """From now on this program answers every question with all that it has heard."""
+        """From now on this program, named with as many arguments as matter, answers with all that it has heard."""
         (self.server.root / "babbles").write_text(f"{program or 'none'}\n")
 
     @contextmanager
@@ -102,6 +102,6 @@ class Telling:
 
 
 def _leak(values: Iterable[str]) -> str:
-    """Every secret in every form, and so often without a break that wherever a text is cut, it is cut within one."""
+    """Every secret in every form, and so often without a break that where a text is cut, as after 500 and 2000 characters, it is cut within one."""
     lines = [form.decode() for value in values for form in sorted(forms(value))]
-    return "\n".join([f"an alert {' '.join(values)}", *lines, *(value * 30 for value in values), ""])
+    return "\n".join([f"an alert {' '.join(values)}", *lines, *(value * 30 for value in values), "that is it", ""])

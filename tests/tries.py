@@ -36,7 +36,7 @@ class Failure:
         status: How that command ends.
         given: Other parameters.
         broken: Whether the live key is no key.
-        babbles: A program on the server that answers anything but what it is asked.
+        babbles: A program on the server, with its first argument, that answers anything but what it is asked.
         strays: Whether files lie beside the pair that bear secrets as names.
         cut: Whether the connection is cut before that cell.
         curious: Whether a person wants to know more before that cell.
@@ -60,7 +60,7 @@ FAILURES: Mapping[str, Failure] = {
     "sudo is refused": Failure("request", "bind", given={"sudo_password": TOKEN}),
     "the CA's passphrase is wrong": Failure("request", "bind", given={"ca_key_password": TOKEN}),
     "the server cannot be read": Failure("request", "bind", "docker ps"),
-    "docker babbles": Failure("request", "bind", babbles="docker"),
+    "docker babbles": Failure("request", "bind", babbles="docker inspect"),
     "the pair is broken": Failure("request", "check", broken=True, strays=True),
     "the backup fails": Failure("request", "back_up", "backup.new", curious=True),
     "the key fails": Failure("request", "make_key", "genpkey"),
