@@ -206,6 +206,7 @@ def programs(session: Session) -> None:
         "audit": ("runbook", "audit", "-f", str(given), "--json", "--html", "audit.html"),
     }
     for name, command in commands.items():
-        status = start(*command, cwd=place, log=place / f"{name}.log", **environment).wait(timeout=100)
-        session.statuses[name] = status
+        with telling.strays() if name in {"plan", "audit"} else nullcontext():
+            process = start(*command, cwd=place, log=place / f"{name}.log", **environment)
+            session.statuses[name] = process.wait(timeout=100)
         telling.answers("", 0)
