@@ -31,7 +31,9 @@ async def test_200_and_300_cell_by_cell(lab: Lab, practice: EmbeddedHost, tmp_pa
         (record,) = (tmp_path / "records").iterdir()
         assert outcome_of(read(record)) is Outcome.DONE
         cells = executed_cells(record)
-        assert shown["summary"].pop()["text"].startswith(f"report: {record}/report.html")  # told when the record had been closed
+        assert (
+            shown["summary"].pop()["text"].startswith(f"report: {record}/report.html")
+        )  # told when the record had been closed
         assert [(cell["id"], cell["source"]) for cell in cells] == [
             (each, page.cells[each]["source"]) for each in page.cells
         ]
