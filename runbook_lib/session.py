@@ -294,6 +294,8 @@ def _unverifiable(prepared: Prepared) -> list[Fault]:
     key, allowed, operator = prepared.signing, prepared.allowed_signers, prepared.operator
     if key is None:
         return []
+    if not prepared.parameters.operator:
+        return [Fault("operator", "is empty, and a seal bears it", "the name under which allowed_signers lists you")]
     if not _SIGNER.fullmatch(operator):
         return [
             Fault(

@@ -105,13 +105,17 @@ def test_a_killed_run_is_sealed_later(tmp_path: Path, parameters: Path) -> None:
     """With the parameters of the run, whose secrets are searched for; without a key it says what is missing."""
     record = run(tmp_path / "records", 1)
     record.journal.close()
-    ended = typed("seal", record.folder, "-f", parameters)
-    assert (ended.exit_code, f"seal: seals/0001.json sha256:{digests(record.folder)[0]}" in ended.output) == (
-        0,
-        True,
-    ), ended.output
     ended = typed("seal", record.folder, "-f", parameters, "-p", "signing_key", "")
     assert (ended.exit_code, "signing_key: is empty" in ended.output) == (2, True)
+    ended = typed("seal", record.folder, "-f", parameters)
+    assert ended.exit_code == 0, ended.output
+    assert f"seal: seals/0001.json sha256:{digests(record.folder)[0]}" in ended.output
+    assert "it is sealed" in typed("seal", record.folder, "-f", parameters).output
+    assert len(sealed(record.folder)) == 1
+    (record.folder / "files/certificate-1.pem").write_text("another")
+    run(tmp_path / "records", 2).journal.close()
+    ended = typed("seal", record.folder, "-f", parameters)
+    assert (ended.exit_code, "files/certificate-1.pem: altered" in ended.output) == (3, True), ended.output
 
 
 def test_a_secret_is_masked_on_request(tmp_path: Path, parameters: Path) -> None:

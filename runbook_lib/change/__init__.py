@@ -3,6 +3,7 @@
 import datetime as dt
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from runbook_lib.change.base import Change, connection_lost
@@ -15,6 +16,7 @@ from runbook_lib.models import ChangeFolder, Facts
 from runbook_lib.record.archive import Record
 from runbook_lib.record.events import ours
 from runbook_lib.record.journal import JournalUnusable, orphans
+from runbook_lib.record.seal import REPORT
 from runbook_lib.secrets import REGISTRY
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
@@ -122,6 +124,8 @@ def _choose(prepared: Prepared, facts: Facts) -> Choice:
 
 def _begin(record: Record, prepared: Prepared, found: ChangeFolder) -> None:
     """The first event of every run: who, what, where, why, and the journal head and the seal found on the server."""
+    with suppress(OSError):  # it speaks of the run before, and this one may be killed
+        (record.folder / REPORT).unlink(missing_ok=True)
     given, lost = prepared.parameters, orphans(ours(record.folder))
     record.journal.write(
         "run", notebook=prepared.kind, host=given.host, change_id=found.change_id, apply=given.apply,

@@ -82,8 +82,14 @@ def check_approval(prepared: Prepared, record: Record, plan: Plan) -> None:
         raise _refused(prepared, what, "there is no signing_key", "give signing_key, your own SSH key")
     if not by:
         before = last_approved(record.folder, allowed)
-        why = f"another plan was approved; from that to this:\n{difference(before, plan.document)}" if before else said
-        todo = f"another person looks at it and runs: runbook approve {record.folder}"
+        why = (
+            f"another plan was approved; from that to this:\n{difference(before, plan.document)}"
+            if before and before != plan.document
+            else said
+        )
+        todo = (
+            f"another person looks at it and runs: runbook approve {record.folder} --signing-key FILE --approver NAME"
+        )
         raise _refused(prepared, "the plan was not approved, and the policy of this host asks for that", why, todo)
 
 

@@ -32,10 +32,14 @@ def seal(record: Path, mask: bool, **given: Any) -> None:  # noqa: ANN401, FBT00
     from runbook_lib.change import VERSION  # noqa: PLC0415 - each command imports what it needs
     from runbook_lib.record.archive import open_record  # noqa: PLC0415
     from runbook_lib.record.closing import close_record, mask_finds  # noqa: PLC0415
+    from runbook_lib.record.seal import described  # noqa: PLC0415
     from runbook_lib.session import prepare  # noqa: PLC0415
 
     def sealing() -> tuple[Outcome, None]:
         folder = record_folder(record)
+        if " sha256:" in described(folder):
+            show(f"it is sealed: {described(folder)}")
+            return Outcome.NOTHING_TO_DO, None
         prepared = prepare("audit", values_of(given["files"], given["inline"], given["pairs"]), base(), ask())
         if prepared.signing is None:
             raise UnusableParameters([Fault("signing_key", "is empty", "the SSH key that seals")])
@@ -142,7 +146,7 @@ def verify(
         if record is None
         else _verify_one(record, records_dir, signers, _digest(expect))
     )
-    show(f"\n{NOT_PROVEN}")
+    show(f"\n{'PROVEN' if proven else 'NOT PROVEN'}\n{NOT_PROVEN}")
     sys.exit(0 if proven else 1)
 
 

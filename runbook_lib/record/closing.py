@@ -13,6 +13,7 @@ from runbook_lib.record.gate import Find, search
 from runbook_lib.record.journal import NAME, NOT_OURS, read
 from runbook_lib.record.report import render
 from runbook_lib.record.seal import REPORT, Seal, digest, next_name, seal
+from runbook_lib.record.verify import altered
 from runbook_lib.secrets import Registry
 from runbook_lib.sshsig import NotSigned, SigningKey
 
@@ -70,7 +71,14 @@ def _searched(record: Record, registry: Registry, operator: str, key: SigningKey
     )  # fmt: skip
     if found:
         return f"the record holds {'; '.join(found)}"
+    if changed := [each for each in altered(record.folder) if each not in _repaired(record.folder)]:
+        return f"the record is not as it was sealed: {'; '.join(changed)}"
     return "" if key else NO_KEY
+
+
+def _repaired(folder: Path) -> Sequence[str]:
+    """What was altered on purpose, as the journal says."""
+    return [f"{event.get('file')}: altered" for event in read(folder) if event["event"] == "repair"]
 
 
 def _held(folder: Path, finds: Sequence[Find]) -> Iterator[tuple[str, str, str]]:

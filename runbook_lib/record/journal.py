@@ -254,7 +254,7 @@ def orphans(events: Sequence[Event]) -> tuple[Event, ...]:
 
 def arms(event: Event) -> bool:
     """Whether an event begins the arming of the guard, from where on the live pair may be touched."""
-    return event["event"] == "intent" and event["step"] == "install" and str(event["purpose"]).startswith(ARMING)
+    return event["event"] == "intent" and event["step"] == "install" and bool(event["purpose"].startswith(ARMING))
 
 
 def puts_back(event: Event) -> bool:

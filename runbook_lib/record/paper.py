@@ -33,7 +33,9 @@ def print_report(page: Path, pdf: Path) -> None:
         NotPrinted: No browser is installed here, or it did not print.
     """
     if not page.is_file():
-        raise NotPrinted(f"there is no {page.name} in this record: its run did not come to its end")
+        raise NotPrinted(
+            f"there is no {page.name} in this record: its last run did not come to its end; `runbook seal` makes it"
+        )
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise NotPrinted("no Chromium is installed here; any browser prints report.html, too")

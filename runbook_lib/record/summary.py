@@ -48,6 +48,8 @@ def _when(run: Sequence[Event]) -> str:
     """From the first event to the last, UTC to the second; the day once where it is one."""
     if not run:
         return ""
+    ends = [index for index, event in enumerate(run) if event["event"] == "end"]  # sealing and approving come later
+    run = run[: ends[0] + 1] if ends else run
     (day, begun), (last_day, ended) = (each["at"][:19].partition("T")[::2] for each in (run[0], run[-1]))
     return f"{day} {begun} to {f'{last_day} ' * (last_day != day)}{ended} UTC"
 

@@ -1,12 +1,12 @@
 """The proof of a sealed record, offline: what was altered, added, removed or cut off since, and what cannot be told."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runbook_lib.files import read_regular, sha256_of
-from runbook_lib.models import Check, Verdict, judged
+from runbook_lib.models import CHANGE_ID, Check, Verdict, judged
 from runbook_lib.record.archive import files_of
 from runbook_lib.record.journal import NAME, JournalUnusable, check_chain
 from runbook_lib.record.seal import FOLDER, NAMESPACE, NUMBERED, REPORT, digest, statement_in
@@ -56,8 +56,8 @@ def verify(folder: Path, *, allowed_signers: str | None, expect: str = "") -> tu
     return (
         _check("Is the record sealed?", "a seal", [] if seals else ["no seal"], _SEAL),
         _signatures(folder, seals, allowed_signers),
-        _check("Do the seals follow one another?", "each names the one before", _sequence(folder, seals)),
-        _check("Is everything that was sealed as it was?", "every digest the same", _altered(files, seals, journal)),
+        _looked(seals, _check("Do the seals follow one another?", "each names the one before", _sequence(folder, seals))),
+        _looked(seals, _check("Is everything that was sealed as it was?", "every digest the same", _altered(files, seals, journal))),
         _check("Is there nothing that was not sealed?", "nothing", _added(files, seals, journal), _SEAL),
         _check("Do the journal's lines hang together?", "each carries the digest of the one before", _chain(journal, folder)),
         *([_expected(seals, expect)] if expect else []),
@@ -68,6 +68,19 @@ def _check(question: str, expected: str, faults: Iterable[str], todo: str = _TOD
     faults = tuple(faults)
     found = "; ".join(faults) or expected
     return judged(question, expected, found, good=not faults, source="the record's seals", todo=todo)
+
+
+def _looked(seals: Sequence["_Seal"], check: Check) -> Check:
+    """The check; without a seal it could not be made."""
+    return check if seals else replace(check, found="there is no seal", verdict=Verdict.UNKNOWN)
+
+
+def altered(folder: Path) -> tuple[str, ...]:
+    """What is not as the seals of a record say, but for the report, which is written anew with every seal."""
+    seals = tuple(_seals(folder))
+    files = files_of(folder)
+    faults = (*_sequence(folder, seals), *_altered(files, seals, _read(files[NAME]) if NAME in files else None))
+    return tuple(each for each in faults if not each.startswith(f"{REPORT}: "))
 
 
 def _seals(folder: Path) -> Iterator[_Seal]:
@@ -134,6 +147,8 @@ def _signer(folder: Path, each: _Seal, allowed_signers: str) -> str:
 
 def _sequence(folder: Path, seals: Sequence[_Seal]) -> Iterator[str]:
     before: _Seal | None = None
+    # a copy may bear any name, but not that of another record
+    first = folder.name if CHANGE_ID.fullmatch(folder.name) or not seals else seals[0].predicate.get("change_id")
     for number, each in enumerate(seals, 1):
         named = {} if each.fault else each.predicate.get("before") or {}
         there: Mapping[str, Any] = {"name": before.name, "digest": {"sha256": digest(before.data)}} if before else {}
@@ -142,7 +157,7 @@ def _sequence(folder: Path, seals: Sequence[_Seal]) -> Iterator[str]:
             return
         if not each.fault and named != there:
             yield f"{each.name}: the seal before it is not the one that it names"
-        if not each.fault and each.predicate.get("change_id") != folder.name:
+        if not each.fault and each.predicate.get("change_id") != first:
             yield f"{each.name}: speaks of the record {each.predicate.get('change_id')}"
         before = each
 
