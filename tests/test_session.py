@@ -39,6 +39,7 @@ def test_a_key_and_its_public_half(keys: Path) -> None:
         ({"signing_key": "/dev/zero"}, "signing_key", "is no regular file"),
         ({"allowed_signers": "none"}, "allowed_signers", "cannot be read: No such file"),
         ({"allowed_signers": "key"}, "allowed_signers", "names no signer"),
+        ({"signing_key": "key", "operator": ""}, "operator", "is empty, and a seal bears it"),
         ({"signing_key": "key", "operator": "Ada Lovelace"}, "operator", "cannot stand in a file of allowed signers"),
         ({"signing_key": "key", "operator": "eve", "allowed_signers": "allowed"}, "allowed_signers", "for eve, so that no seal"),
     ],

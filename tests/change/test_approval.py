@@ -100,7 +100,8 @@ async def test_whose_approval_counts(operator: Operator, bob: SigningKey, policy
     planned = await operator.run("install", apply=False)
     approved(planned, ada, OPERATOR)
     policy(approvers=allowing(ada, OPERATOR))
-    assert (await operator.run("install")).outcome is Outcome.REFUSED
+    refused = await operator.run("install")
+    assert (refused.outcome, "another plan" in refused.said) == (Outcome.REFUSED, False)
     policy(approvers=allowing(ada, "eve"))
     approved(planned, ada, "eve")
     assert (await operator.run("install", signing_key=str(ada.path))).outcome is Outcome.REFUSED

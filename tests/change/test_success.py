@@ -340,3 +340,17 @@ async def test_an_audit_without_the_records_says_so(
     *others, check = (await audit(prepared)).checks
     assert (check.verdict, check.found) == (Verdict.UNKNOWN, f"{tmp_path} cannot be read: Permission denied")
     assert len(others) > 10
+
+
+async def test_the_page_of_the_run_before_does_not_outlive_it(operator: Operator) -> None:
+    """It would say `done` where this run is killed; a new one is written when this run's record is closed."""
+    await operator.run("request", signer="self-signed")
+    run = await operator.begin("install", signer="self-signed")
+    page = run.record.folder / "report.html"
+    page.write_text("done")
+    await run.close()
+    again = await operator.begin("install", signer="self-signed")
+    assert not page.exists()
+    left = again.close_record()
+    assert page.exists(), left
+    await again.close()

@@ -180,6 +180,11 @@ def test_whose_key_it_was_is_told(record: Path, key: SigningKey, tmp_path: Path)
     assert f"speaks of the record {CHANGE}" in faults(moved, key)[FOLLOWS]
 
 
+def test_a_copy_may_bear_any_name_but_another_record_s(record: Path, key: SigningKey) -> None:
+    """An auditor calls it by the ticket; under the id of another change it would be taken for that."""
+    assert faults(record.rename(record.with_name("CHG-1")), key) == {}
+
+
 def test_without_allowed_signers_nothing_is_said_of_signatures(record: Path) -> None:
     """A check that could not run is unknown, and a record is not proven by it."""
     (check,) = (each for each in verify(record, allowed_signers=None) if each.verdict is not Verdict.PASS)
