@@ -1,5 +1,6 @@
 """`runbook verify`, `seal` and `approve`: what is typed, what is answered, and the exit status."""
 
+import getpass
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,5 +147,8 @@ async def test_a_plan_is_approved_on_a_yes(practice: EmbeddedHost, tmp_path: Pat
     yes = typed(*words, answer="y\n")
     assert (yes.exit_code, f"approved: plan sha256:{planned.plan_sha256}" in yes.output) == (0, True), yes.output
     assert len(list((planned.record / "files").glob("*.sig"))) == 1
+    assert ("server" in yes.output, "certificate before" in yes.output) == (True, True)
+    own = typed(*words[:-1], getpass.getuser())
+    assert (own.exit_code, "runs this change" in own.output) == (2, True)
     other = typed(*words[:2], "--signing-key", tmp_path / "allowed", "--approver", "bob")
     assert (other.exit_code, "is no SSH key" in other.output) == (2, True)

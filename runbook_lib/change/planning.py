@@ -11,7 +11,7 @@ import rfc8785
 from runbook_lib.errors import Refused
 from runbook_lib.models import Facts, Pair, Plan, PlannedCommand
 from runbook_lib.policy import read_policy
-from runbook_lib.record.approval import Approver, approvers, bring, difference, last_approved
+from runbook_lib.record.approval import Approver, approvers, bring, claimed, difference, last_approved
 from runbook_lib.record.archive import Record
 from runbook_lib.session import NOTEBOOKS, Kind, Prepared
 
@@ -71,6 +71,8 @@ def check_approval(prepared: Prepared, record: Record, plan: Plan) -> None:
     by = _others(prepared, record, plan, allowed)
     required = policy is not None and policy.require_approval
     said = f"approved by {', '.join(map(str, by))}" if by else "not approved by anybody else"
+    if not allowed and (names := claimed(record.folder, plan.document)):
+        said = f"signed as {', '.join(names)}, which is not proven: there is no list of approvers here"
     record.journal.write(
         "approval", required=required, by=[str(each) for each in by],
         text=f"{'required' if required else 'advisory'}: {said}",

@@ -11,7 +11,7 @@ from runbook_lib.cli.given import all_records, ask, base, parameters, record_fol
 from runbook_lib.errors import Refused, UnusableParameters
 from runbook_lib.models import Check, Fault, Outcome, Verdict
 from runbook_lib.secrets import REGISTRY
-from runbook_lib.tables import checks_table, table
+from runbook_lib.tables import checks_table, summary_table, table
 from runbook_lib.terminal import planned_table, show
 from runbook_lib.text import plain
 
@@ -75,6 +75,7 @@ def approve(record: Path, signing_key: Path, approver: str, records_dir: Path | 
     from runbook_lib.record.approval import APPROVER, last_plan  # noqa: PLC0415
     from runbook_lib.record.approval import approve as sign  # noqa: PLC0415
     from runbook_lib.record.archive import open_record  # noqa: PLC0415
+    from runbook_lib.record.summary import fields  # noqa: PLC0415
     from runbook_lib.sshsig import NotSigned  # noqa: PLC0415
 
     def approving() -> tuple[Outcome, None]:
@@ -89,6 +90,10 @@ def approve(record: Path, signing_key: Path, approver: str, records_dir: Path | 
                 "there is no plan to approve in this record", todo="run install or restore with apply False first"
             )
         plan, path = found
+        summary = fields(folder)
+        if approver == summary["operator"]:
+            raise click.BadParameter(f"{approver} runs this change; somebody else approves it", param_hint="--approver")
+        show(f"{summary_table(summary)!r}\n")
         show(f"{planned_table(plan)!r}\n")
         key = _signing_key(signing_key)
         click.confirm(plain(f"Do you, {approver}, approve this plan for change {folder.name}?"), abort=True)

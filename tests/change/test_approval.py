@@ -127,6 +127,15 @@ async def test_without_a_policy_it_is_advisory(operator: Operator, bob: SigningK
     )
 
 
+async def test_without_any_list_of_approvers_a_name_is_not_proven(operator: Operator, bob: SigningKey) -> None:
+    """What lies there is told, and told as what it is."""
+    await operator.run("request")
+    approved(await operator.run("install", apply=False), bob)
+    assert approval(await operator.run("install", apply=False)).startswith(
+        f"advisory: signed as {BOB}, which is not proven"
+    )
+
+
 async def test_a_restore_needs_approval_too(operator: Operator, bob: SigningKey, policy: Callable[..., None]) -> None:
     """Each has a record of its own: the approval is taken over from the record of the plan."""
     policy(require_approval=False)
