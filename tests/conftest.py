@@ -10,11 +10,18 @@ from typing import Any
 import pytest
 
 from runbook_lib.lab import PracticeServer
+from runbook_lib.policy import POLICY
 from tests.embedded import EmbeddedHost
 from tests.realserver.host import SUDO_PASSWORD, HostOptions, RealHost, missing
 from tests.servers import ServerUnderTest
 
 PRACTICE_PREFIX = "apstra-practice-"
+
+
+def pytest_sessionstart() -> None:
+    """A policy of this host would refuse what most tests install, in processes that no test can keep from it."""
+    if POLICY.exists():
+        pytest.exit(f"{POLICY} is there: set it aside while the tests run", returncode=3)
 
 
 def _need_real_server() -> None:

@@ -69,6 +69,18 @@ def test_one_that_is_not(tmp_path: Path, key: SigningKey) -> None:
     assert (ended.exit_code, "altered" in ended.output) == (1, True), ended.output
 
 
+def test_a_record_that_is_shown_says_that_it_was_altered(tmp_path: Path, key: SigningKey) -> None:
+    """Without keys and without being asked: a file by its seal, the journal by its own lines."""
+    record = sealed_record(tmp_path, key)
+    assert "not as it was written" not in typed("records", "show", record).output
+    (record / "files/certificate-1.pem").write_text("another")
+    journal = record / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b"CHG-1", b"CHG-2"))
+    said = typed("records", "show", record).output
+    assert "not as it was written: files/certificate-1.pem: altered" in said
+    assert "does not hang together" in said
+
+
 def test_all_of_them(tmp_path: Path, key: SigningKey) -> None:
     """A row each; one that is not proven makes the whole not proven."""
     record = sealed_record(tmp_path, key)

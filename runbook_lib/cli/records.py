@@ -132,6 +132,8 @@ def _may_be_meant(record: RecordSummary, wanted: Wanted) -> bool:
               help="Print its report into this file, where Chromium is installed.")  # fmt: skip
 def show(record: Path, records_dir: Path, pdf: Path | None) -> None:
     """One record, by its change id or its folder: every event with its time, the files, the notebooks."""
+    from runbook_lib.record.verify import altered  # noqa: PLC0415 - asyncssh is not needed to say --help
+
     folder = record_folder(record, records_dir)
     if pdf:
         try:
@@ -148,6 +150,8 @@ def show(record: Path, records_dir: Path, pdf: Path | None) -> None:
     terminal.show(repr(table("every event of the record", ("when (UTC)", "event", "what"), story(folder))))
     terminal.show("\n" + "\n".join(contents(folder)))
     terminal.show(f"\n{terminal.sealing(folder)}")
+    for each in altered(folder):
+        terminal.say(f"not as it was written: {each}")
 
 
 @records.command()

@@ -76,10 +76,10 @@ def _looked(seals: Sequence["_Seal"], check: Check) -> Check:
 
 
 def altered(folder: Path) -> tuple[str, ...]:
-    """What is not as the seals of a record say, but for the report, which is written anew with every seal."""
-    seals = tuple(_seals(folder))
-    files = files_of(folder)
-    faults = (*_sequence(folder, seals), *_altered(files, seals, _read(files[NAME]) if NAME in files else None))
+    """What is not as the seals of a record or the lines of its journal say, but for the report, which every seal makes anew."""
+    seals, files = tuple(_seals(folder)), files_of(folder)
+    journal = _read(files[NAME]) if NAME in files else None
+    faults = (*_sequence(folder, seals), *_altered(files, seals, journal), *_chain(journal, folder))
     return tuple(each for each in faults if not each.startswith(f"{REPORT}: "))
 
 
