@@ -14,7 +14,7 @@ from runbook_lib.secrets import REGISTRY
 from runbook_lib.session import Prepared
 from runbook_lib.text import plain
 
-LEAVE_S = 10  # the server may have gone
+LEAVE_S = 2  # the server may have gone, and papermill waits 4 s for the end of a cell
 
 
 @dataclass
@@ -64,5 +64,9 @@ class Ending:
     async def _leave(self, closed: Closed) -> None:
         if self.change:
             with suppress(RunbookError, TimeoutError):
-                await asyncio.wait_for(self.change.leave_seal(closed), LEAVE_S)
-            await self.change.close()
+                await asyncio.wait_for(self._let_go(self.change, closed), LEAVE_S)
+
+    @staticmethod
+    async def _let_go(change: Change, closed: Closed) -> None:
+        await change.leave_seal(closed)
+        await change.close()

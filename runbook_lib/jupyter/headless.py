@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HANDOFF = "RUNBOOK_HANDOFF"
 POLL_S = 0.05
 INTERRUPT_EVERY_S = 0.5
+CLOSING_S = 90  # a token waits for a finger when the record is sealed, between a cell's reply and its end
 Event = Mapping[str, Any]
 
 
@@ -143,7 +144,7 @@ def _execute(notebook: Path, values: dict[str, object], kernel: "Kernel") -> str
     try:
         papermill.execute_notebook(
             str(notebook), None, parameters=values, progress_bar=False, autosave_cell_every=0, km=kernel,
-            interrupt_on_timeout=True, shutdown_kernel="immediate", store_widget_state=False, log_output=False,
+            iopub_timeout=CLOSING_S, interrupt_on_timeout=True, shutdown_kernel="immediate", store_widget_state=False, log_output=False,
         )  # fmt: skip
     except PapermillExecutionError as error:
         return str(error.evalue)

@@ -28,7 +28,7 @@ _OPEN_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END [A-Z ]*
 _KEY_BEGINS = re.compile(r"-{1,5}(B(E(G(I(N[A-Z -]*)?)?)?)?)?\Z")
 _OF_ANOTHER_RUN = {"runbook", "papermill", "execution", "widgets"}
 Json = dict[str, Any]
-AtRest = Callable[[bool], tuple[str, Coroutine[None, None, None]] | None]
+AtRest = Callable[[bool], tuple[str, Coroutine[None, None, None] | None] | None]
 
 
 @dataclass
@@ -197,7 +197,12 @@ class Recorder:
     def _rest(self, stream: Any, kind: str, clean: Any, parent: Any) -> Coroutine[None, None, None] | None:  # noqa: ANN401
         """What is to be awaited before the front end hears that a cell has ended."""
         ran = self._of(_message_id(parent)) if kind == "status" and clean["execution_state"] == "idle" else None
-        done = self._at_rest(any(each["output_type"] == "error" for each in ran.outputs)) if ran else None
+        if ran is None:
+            return None
+        try:
+            done = self._at_rest(any(each["output_type"] == "error" for each in ran.outputs))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the front end must hear that the cell has ended
+            done = f"the record could not be closed: {type(error).__name__}: {error}\n", None
         if done is None:
             return None
         self._send(stream, "stream", {"name": "stdout", "text": self._redact(done[0])}, parent)

@@ -56,11 +56,13 @@ def close_record(record: Record, registry: Registry, *, operator: str, key: Sign
 def _searched(record: Record, registry: Registry, operator: str, key: SigningKey | None) -> str:
     """Writes the report as it will be sealed and searches everything; returns why it is not to be sealed, or nothing."""
     covered = (
-        f"This page is covered by {next_name(record.folder)}, which {operator} signs with the key {key.fingerprint}."
+        f"This page is to be covered by {next_name(record.folder)}, which {operator} signs with the key {key.fingerprint}."
         if key
         else ""
     )
-    before = "Before that, the whole record was searched for secrets and private keys."
+    before = (
+        "`runbook verify` tells whether it is. Before that, the whole record was searched for secrets and private keys."
+    )
     _report(record, registry, f"{covered} {before}" if key else f"Not sealed: {NO_KEY}.")
     finds = search(record.folder, registry)
     found = [str(each) for each in finds]
