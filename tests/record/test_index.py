@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
@@ -360,7 +361,9 @@ def _lists_often(records: Path, seed: int) -> set[tuple[str, ...]]:
 
 def test_many_write_it_at_once(lists: Lists) -> None:
     """Whoever lists while others list, write records and throw the index away is told the truth, and what is left is good or not believed."""
-    with ProcessPoolExecutor(4) as workers:
+    with ProcessPoolExecutor(
+        4, get_context("spawn")
+    ) as workers:  # a fork of this process would bring its threads' locks along
         said = set().union(*workers.map(_lists_often, [lists.records] * 4, range(4)))
     assert said == {("rolled-back",) * 3}
     truth = lists()
