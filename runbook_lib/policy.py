@@ -15,7 +15,9 @@ from runbook_lib.sshsig import check_allowed
 
 POLICY = Path("/etc/apstra-runbook/policy.yaml")
 LARGEST = 1 << 20
-_TODO = "whoever administers this host is to mend it: the operator cannot, and the run does not go on without it"
+_WHO_MENDS_IT = (
+    "whoever administers this host is to mend it: the operator cannot, and the run does not go on without it"
+)
 
 
 class _File(BaseModel):
@@ -57,10 +59,10 @@ def read_policy(path: Path = POLICY) -> Policy | None:
             check_allowed(signers)
     except OSError as error:
         raise Refused(
-            f"the policy of this host cannot be used: {error.filename}", why=str(error.strerror), todo=_TODO
+            f"the policy of this host cannot be used: {error.filename}", why=str(error.strerror), todo=_WHO_MENDS_IT
         ) from None
     except (ValueError, UnusableParameters) as error:
-        raise Refused(f"the policy of this host cannot be used: {path}", why=_why(error), todo=_TODO) from None
+        raise Refused(f"the policy of this host cannot be used: {path}", why=_why(error), todo=_WHO_MENDS_IT) from None
     return Policy(given.require_approval, signers)
 
 

@@ -15,9 +15,7 @@ from runbook_lib.secrets import REGISTRY
 from runbook_lib.sshsig import SigningKey
 from tests.change.operator import Operator
 from tests.embedded import EmbeddedHost
-from tests.record.sealing import CHANGE, OPERATOR, allowing, closed, run, sealed_record, signing_key
-
-SECRET = "correct horse battery"
+from tests.record.sealing import CHANGE, OPERATOR, SECRET, allowing, closed, run, sealed_record, signing_key
 
 
 def typed(*words: str | Path, answer: str = "") -> Result:

@@ -17,7 +17,7 @@ NOT_PROVEN = (
     "unless `--expect` names it; and that what root on the server told was true."
 )
 MOST = 64 << 20  # bytes of a journal or a seal
-_TODO = "keep the record as it is, and find out who could write it"
+_KEEP_IT = "keep the record as it is, and find out who could write it"
 _SEAL = "a run that was killed has none: runbook seal; else keep it as it is, and find out who could write it"
 
 
@@ -64,7 +64,7 @@ def verify(folder: Path, *, allowed_signers: str | None, expect: str = "") -> tu
     )  # fmt: skip
 
 
-def _check(question: str, expected: str, faults: Iterable[str], todo: str = _TODO) -> Check:
+def _check(question: str, expected: str, faults: Iterable[str], todo: str = _KEEP_IT) -> Check:
     faults = tuple(faults)
     found = "; ".join(faults) or expected
     return judged(question, expected, found, good=not faults, source="the record's seals", todo=todo)
@@ -128,7 +128,9 @@ def _signatures(folder: Path, seals: Sequence[_Seal], allowed_signers: str | Non
         except NotSigned as error:
             faults.append(f"{each.name}: {error}")
     found = "; ".join(faults) or ", ".join(dict.fromkeys(signed)) or "no seal"
-    return judged(question, expected, found, good=bool(seals) and not faults, source="the record's seals", todo=_TODO)
+    return judged(
+        question, expected, found, good=bool(seals) and not faults, source="the record's seals", todo=_KEEP_IT
+    )
 
 
 def _signer(folder: Path, each: _Seal, allowed_signers: str) -> str:

@@ -13,6 +13,7 @@ from tests.record.test_summary import done
 
 CHANGE = "20260601T120000Z-1a2b3c"
 OPERATOR = "ada@example.net"
+SECRET = "correct horse battery"
 
 
 def signing_key(folder: Path, name: str = "key", kind: str = "ssh-ed25519") -> SigningKey:

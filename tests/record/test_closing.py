@@ -12,23 +12,7 @@ from runbook_lib.record.seal import described, sealed
 from runbook_lib.record.verify import verify
 from runbook_lib.secrets import Registry
 from runbook_lib.sshsig import SigningKey, load_signing_key
-from tests.record.sealing import allowing, closed, run, sealed_record, signing_key
-
-SECRET = "correct horse battery"
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> SigningKey:
-    """The operator's key."""
-    return signing_key(tmp_path)
-
-
-@pytest.fixture
-def registry() -> Registry:
-    """One secret, of sudo."""
-    made = Registry()
-    made.add(SECRET, name="sudo_password")
-    return made
+from tests.record.sealing import SECRET, allowing, closed, run, sealed_record, signing_key
 
 
 def proven(record: Path, key: SigningKey) -> bool:

@@ -9,24 +9,9 @@ from runbook_lib.record.journal import read
 from runbook_lib.record.seal import sealed
 from runbook_lib.secrets import Registry
 from runbook_lib.sshsig import SigningKey
-from tests.record.sealing import CHANGE, closed, run, signing_key
+from tests.record.sealing import CHANGE, SECRET, closed, run
 
-SECRET = "correct horse battery"
 NOTEBOOK = "notebooks/20260601T120000Z-300_install_certificate.ipynb"
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> SigningKey:
-    """The operator's key."""
-    return signing_key(tmp_path)
-
-
-@pytest.fixture
-def registry() -> Registry:
-    """The secret of the first run."""
-    made = Registry()
-    made.add(SECRET, name="sudo_password")
-    return made
 
 
 @pytest.fixture
