@@ -37,7 +37,11 @@ class SystemdHost(RealHost):
         (folder / "disk").mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", folder / "disk"], check=True)
         address = host.free_address()
-        process = _boot(folder, address, options)
+        try:
+            process = _boot(folder, address, options)
+        except RuntimeError:
+            subprocess.run(["umount", "--lazy", folder / "disk"], check=True)  # nobody is left who would
+            raise
         (folder / "known_hosts").write_text(f"{address} {(folder / 'hostkey.pub').read_text()}")
         return cls(process, folder, address, options)
 
