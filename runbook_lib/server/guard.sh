@@ -266,7 +266,7 @@ timer() { # timer SECONDS: short naps, so that a confirm ends it soon; a newer a
     mv -fT -- "$here/.armed" "$here/armed" && sync -- "$here" || exit 1
   while [ ! -e "$here/decided" ] && [ "$(clock)" -lt "$deadline" ]; do
     sleep 1
-    if silent; then silence=$((silence + 1)); else silence=0; fi
+    if [ ! -e "$here/decided" ] && silent; then silence=$((silence + 1)); else silence=0; fi
     [ "$silent_for" -gt "$silence" ] || { why="nginx has answered nobody for $silent_for s"; break; }
   done
   while ! settled; do # again where the pair could not be put back or nginx not be started: a full disk is not for ever

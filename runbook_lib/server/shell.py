@@ -24,6 +24,7 @@ GRACE_S = 10
 END_LIMIT_S = 2
 KILL_AFTER_S = 5
 TAKEN = 1  # what flock ends with
+BRIEFLY_S = 2  # a guard that is watching holds the lock for some milliseconds a second
 # The shell's number lets the guard end a run that hangs with the lock in its hand. No openssl that is run there verifies
 # anything, and where a system has its trust store in one file, each would read it first: 30 ms.
 _START = (
@@ -82,7 +83,9 @@ class RootShell:
             Refused: It is no folder, or there is no flock.
         """
         quoted = shlex.quote(folder)
-        status = await self._run_in_shell(f"{{ [ -d {quoted} ] || (exit 2); }} && exec 9<{quoted} && flock -n 9")
+        status = await self._run_in_shell(
+            f"{{ [ -d {quoted} ] || (exit 2); }} && exec 9<{quoted} && flock -w {BRIEFLY_S} 9"
+        )
         if not status:
             return
         await self.unlock()

@@ -342,6 +342,18 @@ async def test_a_second_run_is_refused_while_the_first_holds_the_lock(server: Se
         await second.lock(folder)
 
 
+async def test_a_lock_held_for_a_moment_is_waited_for(server: ServerUnderTest) -> None:
+    """A guard that watches nginx takes it again and again; that is no other run."""
+    folder = server.parameters["conf_dir"]
+    async with root_shell(server) as shell:
+        held = await asyncio.to_thread(
+            server.run,
+            f"flock {folder} sleep 0.7 >/dev/null 2>&1 & until ! flock -n {folder} true; do :; done",
+        )
+        assert held.returncode == 0
+        await shell.lock(folder)
+
+
 async def test_the_lock_ends_with_the_connection(server: ServerUnderTest) -> None:
     """A cut connection frees the lock, and a command that was running keeps it to its end."""
     folder = server.parameters["conf_dir"]
