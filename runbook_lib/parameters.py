@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from runbook_lib.errors import UnusableParameters
@@ -432,6 +433,11 @@ def _template(parameters: Parameters) -> tuple[Fault, ...]:
         name, _, wrong = str(error).partition(" ")
         return (Fault(name, wrong, "a shorter text, or one without what is named"),)
     return ()
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a field of a model holds a reference to a secret."""
+    return any(getattr(each, "func", None) is _secret_reference for each in field.metadata)
 
 
 def as_shipped() -> dict[str, Any]:

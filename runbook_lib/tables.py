@@ -5,6 +5,7 @@ bidi characters for the terminal.
 """
 
 import datetime as dt
+import hashlib
 import html
 import shutil
 import unicodedata
@@ -63,6 +64,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         styler = self.frame.style.format(escape="html").format_index(escape="html", axis="columns")
+        styler = styler.set_uuid(hashlib.sha256(repr(self).encode()).hexdigest()[:8])  # the same table, the same HTML
         # JupyterLab would set what stands between two $ as a formula
         styler = styler.set_table_attributes('class="mathjax_ignore tex2jax_ignore"')
         styler = styler.hide(axis="index").set_caption(html.escape(self.title))

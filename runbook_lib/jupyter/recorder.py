@@ -19,9 +19,11 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from runbook_lib.files import write_whole
+from runbook_lib.tables import Table
 
 INTERVAL_S = 0.25
 INJECTED = "# Parameters"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _PARAMETERS = re.compile(r"^host\s*=", re.MULTILINE)
 _OUTPUTS = {"stream", "display_data", "update_display_data", "execute_result", "error"}
 _OPEN_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END [A-Z ]*PRIVATE KEY-----)", re.DOTALL)
@@ -72,12 +74,13 @@ class Recorder:
         self._at_rest: AtRest = lambda _failed: None
         self._resting: asyncio.Task[None] | None = None
 
-    def start(self, carried: Sequence[Ran]) -> None:
+    def start(self, carried: Sequence[Ran], shown: Mapping[int, Table]) -> None:
         """Begins with the cell that is running.
 
         Args:
             carried: What the recorder before this one in the same kernel handed on; without any, the cells before are
                 taken from the shell's history, without outputs.
+            shown: What stands in the record as the output of a cell before, by its execution count: a form as it was read.
         """
         inputs = self._shell.history_manager.input_hist_raw  # type: ignore[union-attr]
         self._shell.history_manager.enabled = False  # type: ignore[union-attr]
@@ -89,6 +92,15 @@ class Recorder:
         self._ran = list(carried) or ran[begins[-1] if begins else 0 :]
         if self._ran and not carried:
             self._ran[-1].message, self._ran[-1].started = self._parent(), _now()
+        for each in self._ran:
+            if table := shown.get(each.execution_count or 0):
+                bundle = {"text/plain": repr(table), "text/html": table._repr_html_()}
+                each.outputs = [
+                    _output(
+                        "execute_result",
+                        {"data": self._clean(bundle), "metadata": {}, "execution_count": each.execution_count},
+                    )
+                ]
         self._first = len(self._ran) - 1
         self._session.send = self._sent
         self._shell.events.register("pre_run_cell", self._begin)
@@ -327,7 +339,10 @@ def _output(kind: str, content: Json) -> Json:
         "execute_result": ("data", "metadata", "execution_count"),
         "error": ("ename", "evalue", "traceback"),
     }[kind]
-    return {"output_type": kind, **{name: content[name] for name in fields}}
+    output = {"output_type": kind, **{name: content[name] for name in fields}}
+    if "data" in output:  # a widget is gone with its page; what stands beside it is kept
+        output["data"] = {name: each for name, each in output["data"].items() if name != _WIDGET}
+    return output
 
 
 def _as_kept(source: Path) -> Json:
