@@ -57,7 +57,7 @@ async def test_stop_puts_the_old_pair_back(lab: Lab, practice: EmbeddedHost, tmp
     restart = HeldRestart(practice)
     page = await lab.open("300_install_certificate")
     page.fill_in(given)
-    for cell in ("parameters", "bind", "check", "plan", "compare"):
+    for cell in ("parameters", "form", "bind", "check", "plan", "compare"):
         await page.run(cell)
     running = await page.begin("install")
     await asyncio.to_thread(restart.wait)
