@@ -12,7 +12,8 @@ from runbook_lib.errors import Refused, RunbookError, UnusableParameters
 from runbook_lib.jupyter.ending import Ending
 from runbook_lib.jupyter.forms import Form
 from runbook_lib.jupyter.headless import announce
-from runbook_lib.jupyter.recorder import Ran, Recorder
+from runbook_lib.jupyter.notebook import Ran
+from runbook_lib.jupyter.recorder import Recorder
 from runbook_lib.models import Outcome
 from runbook_lib.record.archive import Record, open_record
 from runbook_lib.secrets import REGISTRY

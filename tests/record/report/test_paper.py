@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.record.paper import BROWSERS, NotPrinted, print_report
+from runbook_lib.record.report.paper import BROWSERS, NotPrinted, print_report
 from tests.record.sealing import closed, run
 
 
