@@ -216,7 +216,7 @@ class _Gathered:
         if path is None or (absent_is_fine and not path.exists()):
             return ()
         try:
-            return read_certificates(read_regular(path, LARGEST_CERTIFICATE_FILE + 1))
+            return read_certificates(read_regular(path, LARGEST_CERTIFICATE_FILE))
         except OSError as error:
             self.faults.append(Fault(name, f"cannot be read: {error.strerror}", "the path of an existing file"))
         except ValueError as error:

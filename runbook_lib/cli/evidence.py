@@ -9,6 +9,7 @@ import click
 from runbook_lib.cli.ending import heard
 from runbook_lib.cli.given import all_records, ask, base, parameters, record_folder, values_of
 from runbook_lib.errors import Refused, UnusableParameters
+from runbook_lib.files import read_regular
 from runbook_lib.models import Check, Fault, Outcome, Verdict
 from runbook_lib.secrets import REGISTRY
 from runbook_lib.tables import checks_table, summary_table, table
@@ -72,7 +73,7 @@ def approve(record: Path, signing_key: Path, approver: str, records_dir: Path | 
     RECORD is a change id or a record's folder. Shows the plan that install or restore made with `apply: False`, and
     on a yes signs its digest. A run that applies is refused when its plan is another one by then.
     """
-    from runbook_lib.record.approval import APPROVER, last_plan  # noqa: PLC0415
+    from runbook_lib.record.approval import APPROVER, LARGEST_PLAN, last_plan  # noqa: PLC0415
     from runbook_lib.record.approval import approve as sign  # noqa: PLC0415
     from runbook_lib.record.archive import open_record  # noqa: PLC0415
     from runbook_lib.record.summary import fields  # noqa: PLC0415
@@ -99,7 +100,7 @@ def approve(record: Path, signing_key: Path, approver: str, records_dir: Path | 
         click.confirm(plain(f"Do you, {approver}, approve this plan for change {folder.name}?"), abort=True)
         opened = open_record(folder.parent, folder.name, REGISTRY.redact)
         try:
-            sign(opened, plan, path.read_bytes(), approver=approver, key=key)
+            sign(opened, plan, read_regular(path, LARGEST_PLAN), approver=approver, key=key)
         except (NotSigned, OSError) as error:
             raise Refused("the plan was not approved", why=str(error)) from None
         finally:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.files import write_whole
+from runbook_lib.files import read_regular, sha256_of, write_whole
 from runbook_lib.record.archive import Record
-from runbook_lib.record.gate import Find, search
+from runbook_lib.record.gate import MOST, Find, search
 from runbook_lib.record.journal import NAME, NOT_OURS, read
 from runbook_lib.record.report import render
 from runbook_lib.record.seal import REPORT, Seal, digest, next_name, seal
@@ -86,9 +86,8 @@ def _repaired(folder: Path) -> Sequence[str]:
 def _held(folder: Path, finds: Sequence[Find]) -> Iterator[tuple[str, str, str]]:
     """Each find, its file, and that file's digest; none for the journal, of which no line can change."""
     for each in finds:
-        path = folder / each.file
-        if path.is_file() and not path.is_symlink():
-            yield str(each), each.file, "" if each.file == NAME else digest(path.read_bytes())
+        with suppress(OSError):  # what is no file of ours
+            yield str(each), each.file, "" if each.file == NAME else sha256_of(folder / each.file)
 
 
 def _standing(folder: Path) -> Sequence[str]:
@@ -102,7 +101,10 @@ def _standing(folder: Path) -> Sequence[str]:
 
 
 def _is(path: Path, known: str) -> bool:
-    return path.is_file() and not path.is_symlink() and digest(path.read_bytes()) == known
+    try:
+        return sha256_of(path) == known
+    except OSError:
+        return False
 
 
 def mask_finds(record: Record, registry: Registry) -> None:
@@ -113,8 +115,11 @@ def mask_finds(record: Record, registry: Registry) -> None:
     """
     for name in dict.fromkeys(each.file for each in search(record.folder, registry)):
         path = record.folder / name
-        if name.startswith(("notebooks/", "files/")) and path.is_file() and not path.is_symlink():
-            before = path.read_bytes()
+        if name.startswith(("notebooks/", "files/")):
+            try:
+                before = read_regular(path, MOST, follow=False)
+            except OSError:  # the gate has named it, and goes on doing so
+                continue
             after = _masked(path, before, registry)
             if after != before:
                 record.journal.write(

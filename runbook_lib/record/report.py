@@ -22,7 +22,7 @@ from runbook_lib.record.commands import commands_of
 from runbook_lib.record.events import Line, lines_of
 from runbook_lib.record.evidence import Audited, audited, certificates, kept
 from runbook_lib.record.headline import headline
-from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run
+from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run, whole
 from runbook_lib.record.summary import fields
 from runbook_lib.tables import MARKS, Table, compare_table, fingerprint, milliseconds
 from runbook_lib.text import plain
@@ -248,7 +248,7 @@ def _moment(event: Event) -> str:
 def _chain(folder: Path) -> dict[str, str]:
     """What can be said of the journal as a whole, and the hash of its last line."""
     try:
-        *lines, torn = (folder / NAME).read_bytes().split(b"\n")
+        *lines, torn = whole(folder).split(b"\n")
         check_chain(lines, Path(NAME))
     except OSError as error:
         return {"journal": f"{NAME} cannot be read: {error.strerror}.", "head": ""}

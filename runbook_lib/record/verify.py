@@ -7,7 +7,7 @@ from typing import Any
 
 from runbook_lib.files import read_regular, sha256_of
 from runbook_lib.models import CHANGE_ID, Check, Verdict, judged
-from runbook_lib.record.archive import files_of
+from runbook_lib.record.archive import files_of, folders_and_others
 from runbook_lib.record.journal import NAME, JournalUnusable, check_chain
 from runbook_lib.record.seal import FOLDER, NAMESPACE, NUMBERED, REPORT, digest, statement_in
 from runbook_lib.sshsig import NotSigned, signer_of
@@ -103,10 +103,9 @@ def _seals(folder: Path) -> Iterator[_Seal]:
 def _read(path: Path) -> bytes | None:
     """A file's bytes; None for what is no file of ours: a link, a pipe, one that cannot be read or has no end."""
     try:
-        data = None if path.is_symlink() else read_regular(path, MOST + 1)
+        return read_regular(path, MOST, follow=False)
     except OSError:
         return None
-    return None if data is None or len(data) > MOST else data
 
 
 def _digest(path: Path) -> str:
@@ -196,11 +195,18 @@ def _added(files: Mapping[str, Path], seals: Sequence[_Seal], journal: bytes | N
     good = [each for each in seals if not each.fault]
     for each in good:
         known |= each.subjects.keys()
-    yield from (f"{name}: added" for name in sorted(files.keys() - known))
+    yield from (f"{name}: {_stranger(files[name])}" for name in sorted(files.keys() - known))
     lines, there = (good[-1].predicate["journal"]["lines"] if good else 0), (journal or b"").split(b"\n")
     more = len(there) - lines - (there[-1] == b"")
     if more > 0:
         yield f"{NAME}: {more} line{'' if more == 1 else 's'} after line {lines}"
+
+
+def _stranger(path: Path) -> str:
+    """What it is that no seal covers; of a folder nothing but its last one can be named, and only where it holds no file."""
+    if path.is_symlink() or not path.is_dir():
+        return "added"
+    return "a folder that cannot be read" if folders_and_others(path) is None else "a folder, added"
 
 
 def _chain(journal: bytes | None, folder: Path) -> Iterator[str]:

@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from runbook_lib.record.archive import open_record
 from runbook_lib.record.gate import search
 from runbook_lib.secrets import Registry
-from tests.record.sealing import notebook, run
+from tests.record.records import as_nobody, readable
+from tests.record.sealing import CHANGE, notebook, run
 
 SECRET = 's3cret & "of" the server'
 FORMS = {
@@ -94,6 +96,38 @@ def test_private_keys_are_found(tmp_path: Path, kind: str, form: str) -> None:
     assert found(record.folder, Registry()) == [
         "a private key in notebooks/20260601T120000Z-300_install_certificate.ipynb, cell 2"
     ]
+
+
+def test_a_folder_is_looked_into_or_named(tmp_path: Path, registry: Registry) -> None:
+    """Of one in which nothing lies nobody can say what lay there; in those that every record has nothing need lie."""
+    record = open_record(tmp_path, CHANGE, str)
+    record.journal.write("note", text="refused before anything was kept")
+    (record.folder / "seals").mkdir()
+    assert found(record.folder, registry) == []
+    (record.folder / "files" / "deep" / "deeper").mkdir(parents=True)
+    (record.folder / SECRET).mkdir()
+    assert found(record.folder, registry) == [
+        "something that cannot be read in files/deep/deeper",
+        "sudo_password in a file's name",
+        f"something that cannot be read in {SECRET}",
+    ]
+    (record.folder / "files" / "deep" / "deeper" / "answer.txt").write_text(SECRET)
+    (record.folder / SECRET).rmdir()
+    assert found(record.folder, registry) == ["sudo_password in files/deep/deeper/answer.txt"]
+
+
+def test_a_closed_folder_is_named(registry: Registry) -> None:
+    """Whoever seals may not look into it: what lies there is not passed over, wherever it is in the record."""
+    for name in (".", "files", "files/deep", "notebooks"):
+        with readable(CHANGE) as records:
+            record = records / CHANGE
+            (record / "files" / "deep").mkdir(exist_ok=True)
+            for each in (record, *record.rglob("*")):
+                each.chmod(0o755)
+            (record / "files" / "deep" / "answer.txt").write_text("nothing odd")
+            (record / name).chmod(0)
+            with as_nobody():
+                assert found(record, registry) == [f"something that cannot be read in {name}"]
 
 
 def test_what_cannot_be_vouched_for_is_named(tmp_path: Path, registry: Registry) -> None:
