@@ -1,8 +1,10 @@
 """The gate: it finds a secret wherever one is put, names file and cell, and finds none where there is none."""
 
 import base64
+import html
 import json
 import os
+import pprint
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,13 @@ FORMS = {
     "HTML": "s3cret &amp; &quot;of&quot; the server",
     **{f"base64 at {n}": base64.b64encode(b"xyz"[:n] + SECRET.encode() + b"!").decode() for n in range(3)},
     "base64 in lines": base64.encodebytes(b"y" * 50 + SECRET.encode()).decode(),
+    "Python's bytes": repr(SECRET.encode()),
+    "by pprint": pprint.pformat([SECRET], width=12),
+    "in a shell": "'s3cret & \"of\" the server'",
+    "in CSV": SECRET.replace('"', '""'),
+    "JSON in HTML": html.escape(json.dumps(SECRET)),
+    "coloured": SECRET.replace("of", "\x1b[31mof\x1b[0m"),
+    "letters without width": "\u200b".join(SECRET),
     "broken over lines": "\n".join(SECRET[at : at + 5] for at in range(0, len(SECRET), 5)),
 }
 ENCODED = ("PEM", "DER in base64", "DER in lines", "PEM in base64", "PEM in hex")
@@ -96,6 +105,18 @@ def test_private_keys_are_found(tmp_path: Path, kind: str, form: str) -> None:
     assert found(record.folder, Registry()) == [
         "a private key in notebooks/20260601T120000Z-300_install_certificate.ipynb, cell 2"
     ]
+
+
+def test_what_a_server_complains_of_is_searched(tmp_path: Path, registry: Registry) -> None:
+    """Standard error is masked as it comes; what was broken up within is found in the journal."""
+    record = run(tmp_path, 1)
+    complaints = [f"sudo: {form(SECRET)}: no such user" for form in ("\u200b".join, "\x1b[1m".join, "\u202e".join)]
+    for each in complaints:
+        assert registry.redact(each) == each
+        record.journal.write("result", step="install", purpose="p", status=1, stderr=each)
+    assert [each.rpartition(", line")[0] for each in found(record.folder, registry)] == [
+        "sudo_password in journal.jsonl"
+    ] * 3
 
 
 def test_a_folder_is_looked_into_or_named(tmp_path: Path, registry: Registry) -> None:
