@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("record", type=click.Path(path_type=Path))
-@click.option("--mask", is_flag=True, help="First mask the secrets that are found in it; the journal says where.")
+@click.option(
+    "--mask",
+    is_flag=True,
+    help="First mask the secrets that are found in it; the journal says where. Verify goes on naming it where it was sealed.",
+)
 @parameters
 def seal(record: Path, mask: bool, **given: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Seal a record that is not sealed: of a run that was killed, or in which a secret was found.
@@ -38,7 +42,8 @@ def seal(record: Path, mask: bool, **given: Any) -> None:  # noqa: ANN401, FBT00
 
     def sealing() -> tuple[Outcome, None]:
         folder = record_folder(record)
-        if " sha256:" in described(folder):
+        whole = " sha256:" in described(folder)
+        if whole and not mask:
             show(f"it is sealed: {described(folder)}")
             return Outcome.NOTHING_TO_DO, None
         prepared = prepare("audit", values_of(given["files"], given["inline"], given["pairs"]), base(), ask())
@@ -46,8 +51,9 @@ def seal(record: Path, mask: bool, **given: Any) -> None:  # noqa: ANN401, FBT00
             raise UnusableParameters([Fault("signing_key", "is empty", "the SSH key that seals")])
         opened = open_record(folder.parent, folder.name, REGISTRY.redact)
         try:
-            if mask:
-                mask_finds(opened, REGISTRY)
+            if mask and not mask_finds(opened, REGISTRY) and whole:
+                show(f"nothing was found in it that can be masked, and it is sealed: {described(folder)}")
+                return Outcome.NOTHING_TO_DO, None
             closed = close_record(opened, REGISTRY, operator=prepared.operator, key=prepared.signing, version=VERSION)
         finally:
             opened.journal.close()

@@ -73,14 +73,9 @@ def _searched(record: Record, registry: Registry, operator: str, key: SigningKey
     )  # fmt: skip
     if found:
         return f"the record holds {'; '.join(found)}"
-    if changed := [each for each in altered(record.folder) if each not in _repaired(record.folder)]:
+    if changed := altered(record.folder, repairs=False):
         return f"the record is not as it was sealed: {'; '.join(changed)}"
     return "" if key else NO_KEY
-
-
-def _repaired(folder: Path) -> Sequence[str]:
-    """What was altered on purpose, as the journal says."""
-    return [f"{event.get('file')}: altered" for event in read(folder) if event["event"] == "repair"]
 
 
 def _held(folder: Path, finds: Sequence[Find]) -> Iterator[tuple[str, str, str]]:
@@ -107,12 +102,16 @@ def _is(path: Path, known: str) -> bool:
         return False
 
 
-def mask_finds(record: Record, registry: Registry) -> None:
+def mask_finds(record: Record, registry: Registry) -> tuple[str, ...]:
     """Masks the secrets in the notebooks and files of a record; the journal says where, and how the file was before.
+
+    Returns:
+        What was masked. A record in which it was sealed before is not proven any more: `verify` names the repair.
 
     Raises:
         OSError: A file cannot be written.
     """
+    masked = []
     for name in dict.fromkeys(each.file for each in search(record.folder, registry)):
         path = record.folder / name
         if name.startswith(("notebooks/", "files/")):
@@ -130,6 +129,8 @@ def mask_finds(record: Record, registry: Registry) -> None:
                     text=f"secrets are masked in {name}",
                 )
                 write_whole(path, after)
+                masked.append(name)
+    return tuple(masked)
 
 
 def _masked(path: Path, data: bytes, registry: Registry) -> bytes:
