@@ -144,7 +144,13 @@ class _Gathered:
     def __init__(self, parameters: Parameters, base: Path, ask: Callable[[str], str] | None) -> None:
         self.parameters, self.base, self.ask = parameters, base, ask
         self.faults: list[Fault] = []
-        self._public = [value for value in parameters.model_dump().values() if isinstance(value, str)]
+        values = parameters.model_dump().values()
+        self._public = [
+            each
+            for value in values
+            for each in ([value] if isinstance(value, str) else value if isinstance(value, list | tuple) else ())
+            if isinstance(each, str)
+        ]
 
     def path(self, text: str) -> Path:
         return self.base / Path(text).expanduser()
@@ -233,7 +239,7 @@ class _Gathered:
 
     def _read(self, name: str, path: Path) -> bytes | None:
         try:
-            return read_regular(path, LARGEST_CERTIFICATE_FILE + 1)
+            return read_regular(path, LARGEST_CERTIFICATE_FILE)
         except OSError as error:
             self.faults.append(Fault(name, f"cannot be read: {error.strerror}", "the path of an existing file"))
             return None

@@ -96,7 +96,7 @@ class Answer(Field):
     def _in_file(self) -> bytes:
         path = self._form.base / self._path.value
         try:
-            return read_regular(path, LARGEST + 1) if self._path.value and path.exists() else b""
+            return read_regular(path, LARGEST) if self._path.value and path.exists() else b""
         except OSError as error:
             self._fault = f"cannot be read: {error.strerror}"
             return b""

@@ -19,7 +19,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from runbook_lib.models import Check, KeyDigest, Verdict
 from runbook_lib.record.archive import counted, told
 from runbook_lib.record.events import Line, lines_of
-from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run
+from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run, whole
 from runbook_lib.record.report.commands import commands_of
 from runbook_lib.record.report.evidence import Audited, audited, certificates, kept
 from runbook_lib.record.report.headline import headline
@@ -248,7 +248,7 @@ def _moment(event: Event) -> str:
 def _chain(folder: Path) -> dict[str, str]:
     """What can be said of the journal as a whole, and the hash of its last line."""
     try:
-        *lines, torn = (folder / NAME).read_bytes().split(b"\n")
+        *lines, torn = whole(folder).split(b"\n")
         check_chain(lines, Path(NAME))
     except OSError as error:
         return {"journal": f"{NAME} cannot be read: {error.strerror}.", "head": ""}
