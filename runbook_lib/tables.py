@@ -255,21 +255,21 @@ def served_table(title: str, served: Sequence[Served], leaves: Mapping[str, Cert
     return table(title, columns, map(row, served), ("SHA-256 fingerprint",))
 
 
-def browser_table(
-    title: str, seen: Sequence[Visited], checks: Sequence[Check], pictures: Sequence[tuple[str, bytes]]
-) -> Table:
-    """What a browser made of each address, with the judgement over it; its pictures are shown below."""
+def browser_table(title: str, seen: Sequence[Visited], checks: Sequence[Check]) -> Table:
+    """What a browser made of each address, with the judgement over it; its pictures stand below."""
     rows = (
-        (MARKS[check.verdict], each.address, "\n".join(filter(None, (each.said, each.error, each.protocol))),
-         fingerprint(each.chain[0].sha256) if each.chain else "none", "\n".join(one.common_name or one.subject for one in each.chain),
-         "\n".join(filter(None, (f"HTTP {each.status}" * bool(each.status), each.title))), check.todo)
+        (MARKS[check.verdict], each.address, _stacked(each.said, each.error, each.protocol),
+         fingerprint(each.chain[0].sha256) if each.chain else "none", _stacked(*(one.common_name or one.subject for one in each.chain)),
+         _stacked(f"HTTP {each.status}" * bool(each.status), each.title), check.todo)
         for each, check in zip(seen, checks, strict=True)
     )  # fmt: skip
     columns = ("verdict", "address", "the browser says", "leaf it saw, SHA-256", "chain", "page", "what to do")
-    return replace(
-        table(title, columns, rows, columns[3:4]),
-        pictures=tuple((redact(plain(words)), picture) for words, picture in pictures),
-    )
+    pictures = ((redact(plain(f"{each.address}: {each.said}")), each.screenshot) for each in seen if each.screenshot)
+    return replace(table(title, columns, rows, columns[3:4]), pictures=tuple(pictures))
+
+
+def _stacked(*lines: str) -> str:
+    return "\n".join(filter(None, lines))
 
 
 def certificates_table(title: str, certificates: Mapping[str, Certificate | None]) -> Table:

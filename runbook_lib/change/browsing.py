@@ -1,12 +1,11 @@
 """A browser as witness of a change: what it says of the service addresses before the swap, and before the confirm."""
 
-import hashlib
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
 
 from runbook_lib import tables
+from runbook_lib.change.noting import note_visits
 from runbook_lib.change.staging import Staging
 from runbook_lib.models import Certificate, Said, Visited
 from runbook_lib.probe import browser
@@ -42,10 +41,10 @@ class Browsing(Staging):
                 self.prepared.trust,
                 time_limit_s=browse.LONGEST_S,
             )
-            pictures = self._keep("before", seen)
+            note_visits(self.record, "before", seen)
             checks = browse.before(seen, self.before.live)
             self.judge("browse before", checks)
-            return tables.browser_table("as a browser sees it before the change", seen, checks, pictures)
+            return tables.browser_table("as a browser sees it before the change", seen, checks)
 
     async def browse(self) -> Table:
         """Whether a browser accepts the installed certificate at every service address, before the confirm.
@@ -62,12 +61,12 @@ class Browsing(Staging):
             try:
                 anchors = browse.trust(self.own.staged, self.prepared.trust)
                 seen = await self._look(anchors)
-                pictures = self._keep("after", seen)
+                note_visits(self.record, "after", seen)
                 checks = browse.checks(seen, self.own, anchors)
                 self.judge("browse", checks)
             except BaseException as error:
                 raise await self._back_from(error) from error
-            return tables.browser_table("as a browser sees it now", seen, checks, pictures)
+            return tables.browser_table("as a browser sees it now", seen, checks)
 
     async def _look(self, anchors: tuple[Certificate, ...]) -> tuple[Visited, ...]:
         """The visit while the guard waits for the confirm, which must not come too late for it."""
@@ -80,21 +79,6 @@ class Browsing(Staging):
             f"a longer rollback_after_s next time, or {browser.BY_HAND}",
         )
         return tuple(Visited(each, "", Said.NOTHING, why, todo=todo) for each in addresses)
-
-    def _keep(self, when: str, seen: Sequence[Visited]) -> tuple[tuple[str, bytes], ...]:
-        """Writes down what the browser said and keeps the pictures; gives these by what they show."""
-        for number, each in enumerate(seen, 1):
-            name, digest = "", ""
-            if each.screenshot:
-                with suppress(OSError):  # a full disk here changes nothing of what is true on the server
-                    name = self.record.add_file(f"browser-{when}-{number}.png", each.screenshot).name
-                    digest = hashlib.sha256(each.screenshot).hexdigest()
-            self.applier.note(
-                "browser", when=when, address=each.address, url=each.url, said=each.said, error=each.error,
-                chain=[one.sha256 for one in each.chain], protocol=each.protocol, status=each.status, title=each.title,
-                screenshot=name, screenshot_sha256=digest,
-            )  # fmt: skip
-        return tuple((f"{each.address}: {each.said}", each.screenshot) for each in seen if each.screenshot)
 
 
 def _not_asked(step: str) -> Table:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from runbook_lib import tables
 from runbook_lib.change.apply import finish
 from runbook_lib.change.browsing import Browsing
+from runbook_lib.change.noting import note_certificate, note_guard
 from runbook_lib.change.planning import GUARD, REHEARSAL, stands_on
 from runbook_lib.change.staging import made_for
 from runbook_lib.errors import CommandFailed, Refused, RunbookError
@@ -193,7 +194,7 @@ class Installing(Browsing):
             except BaseException as error:
                 raise await self._back_from(error) from error
             self.facts = seen.with_change(replace(seen.change(self.change_id), decided="confirmed"))
-            self.note_certificate("after", self.facts.live)
+            note_certificate(self.record, "after", self.facts.live)
             staged = self.own.staged
             sums = {"nginx.crt": staged.certificate_sha256, "nginx.key": staged.key_sha256}
             await self._read_on("confirm", self.leave_head(), self.keep_copy(self.folder, sums, "pair"))
@@ -231,9 +232,9 @@ class Installing(Browsing):
         async with self._metered():
             settled = await self.applier.roll_back(self.folder, why, self.way_back)
         await self._read_on("the rollback", self.session.shell.unlock(), self.survey(), self.leave_head())
-        self.note_guard()
+        note_guard(self.record, self.own)
         if settled is None:
-            self.note_certificate("after", self.facts.live)
+            note_certificate(self.record, "after", self.facts.live)
             self.end(Outcome.DONE, f"the new pair had been confirmed and stays: {why}")
         return settled or error
 

@@ -16,7 +16,8 @@ from runbook_lib.change.apply import ticking
 from runbook_lib.errors import Refused, RunbookError, UnusableParameters
 from runbook_lib.jupyter.ending import Ending
 from runbook_lib.jupyter.headless import announce
-from runbook_lib.jupyter.recorder import Ran, Recorder
+from runbook_lib.jupyter.notebook import Ran
+from runbook_lib.jupyter.recorder import Recorder
 from runbook_lib.models import Outcome
 from runbook_lib.parameters import Parameters, project_folder
 from runbook_lib.record.archive import Record, open_record

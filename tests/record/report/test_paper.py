@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib.chromium import installed
-from runbook_lib.record.paper import NotPrinted, print_report
+from runbook_lib.record.report.paper import NotPrinted, print_report
 from tests.record.sealing import closed, run
 
 
