@@ -260,6 +260,10 @@ class Parameters(BaseModel):
     rollback_after_s: Annotated[int, Field(ge=30, le=3600)] = Field(
         300, description="seconds without a confirm after which the server puts the old pair back"
     )
+    browser: bool = Field(
+        False,  # noqa: FBT003
+        description="True: Chromium visits the service addresses before and after; needs the extra `browser`",
+    )
     not_before: Moment = Field("", description="start of the change window, ISO 8601 with zone, in quotes")
     not_after: Moment = Field("", description="end of the change window, ISO 8601 with zone, in quotes")
     accept_broken_start: bool = Field(False, description="go on although the pair found does not serve")  # noqa: FBT003

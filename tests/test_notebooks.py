@@ -31,7 +31,7 @@ SECTIONS = {
 STEPS = {
     "100_audit_certificates.ipynb": {"served": "read-only", "judged": "read-only", "found": "summary"},
     "200_request_certificate.ipynb": {"check": "read-only", "plan": "read-only", "back-up": "changes-server", "make-key": "changes-server", "make-csr": "changes-server", "sign": "changes-server", "summary": "summary"},
-    "300_install_certificate.ipynb": {"check": "read-only", "plan": "read-only", "compare": "changes-server", "install": "changes-server", "confirm": "changes-server", "before-after": "read-only", "summary": "summary"},
+    "300_install_certificate.ipynb": {"check": "read-only", "plan": "read-only", "compare": "changes-server", "browse-before": "read-only", "install": "changes-server", "browse": "changes-server", "confirm": "changes-server", "before-after": "read-only", "summary": "summary"},
 }  # fmt: skip
 STEPS["900_restore_certificate.ipynb"] = STEPS["300_install_certificate.ipynb"]
 Cell = dict[str, Any]
