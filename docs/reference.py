@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from runbook_lib.cli import main as runbook
-from runbook_lib.models import Outcome
+from runbook_lib.models import Certificate, Outcome
 from runbook_lib.parameters import Parameters, as_shipped, validate
 from runbook_lib.record.events import KINDS
 from runbook_lib.signers import OPTIONS, option_faults
@@ -219,6 +219,7 @@ def _written() -> dict[str, list[str]]:
                     found.setdefault(kind, []).extend(name for each in named for name in _names(each, tree))
     for kind, fields in KINDS.items():
         found[kind] += [each.name for each in dataclasses.fields(fields)]
+    found["certificate"] += [each.name for each in dataclasses.fields(Certificate) if each.name != "pem"]
     return {
         kind: [each for each in dict.fromkeys(names) if each not in {"event", "at", "n"}]
         for kind, names in found.items()
