@@ -9,3 +9,5 @@ html_title = project
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
+html_static_path = ["style"]
+html_css_files = ["pages.css"]

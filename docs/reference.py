@@ -49,7 +49,7 @@ EVENTS = {
     "checks": "Judgements, each with its question, what was expected, what was found, its verdict and its source.",
     "plan": "The commands that apply would run, their digest, and the line that puts the old pair back.",
     "intent": "A command is about to be run.",
-    "result": "That command ended. Its output is not kept where it could hold what is asked for.",
+    "result": "That command ended: its exit status, how long it took, and what it said on standard error.",
     "compare": "The public keys of key, CSR and certificate, as two programs see them.",
     "certificate": "The certificate that was live `before`, or is live `after`.",
     "probe": "The outage that was measured while nginx was restarted.",
@@ -109,8 +109,8 @@ def parameters() -> str:
     """Every parameter in the order and under the headings of the notebooks' own cell, and what is said of wrong values."""
     shipped, lines = as_shipped(), [ABOUT_PARAMETERS]
     for heading, names in _groups():
-        rows = [(f"`{name}`", _type(name), _default(name, shipped), _text(_field(name))) for name in names]
-        lines += [f"## {heading.capitalize()}", "", *_table(("parameter", "type", "default", "what it is"), rows), ""]
+        rows = [(f"`{name}`", _text(_field(name)), _default(name, shipped), _type(name)) for name in names]
+        lines += [f"## {heading.capitalize()}", "", *_table(("parameter", "what it is", "default", "type"), rows), ""]
     lines += ["## The signers' options", "", "What `signer_options` holds, by `signer`.", ""]
     options = [(f"`{signer}`", f"`{name}`", "yes" if field.is_required() else "no", _text(field.description or ""))
                for signer, model in OPTIONS.items() for name, field in model.model_fields.items()]  # fmt: skip
@@ -174,7 +174,7 @@ def commands() -> str:
     lines = ["# Commands", "", "After `./run setup` the command is `.venv/bin/runbook`.", "", "## ./run", ""]
     lines += ["```text", usage.rstrip(), "```", ""]
     for path, command in _commands(runbook, ("runbook",)):
-        context = click.Context(command, info_name=" ".join(path), max_content_width=110, terminal_width=110)
+        context = click.Context(command, info_name=" ".join(path), max_content_width=88, terminal_width=88)
         context.help_option_names = ["-h", "--help"]
         lines += [f"## {' '.join(path)}", "", "```text", command.get_help(context).rstrip(), "```", ""]
     return _page(lines)
