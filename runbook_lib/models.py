@@ -30,6 +30,11 @@ class Outcome(enum.StrEnum):
         """The process exit status that stands for this outcome."""
         return _EXIT_CODES[self]
 
+    @property
+    def meaning(self) -> str:
+        """What a person is told that it means."""
+        return _MEANINGS[self]
+
 
 _EXIT_CODES = {
     Outcome.DONE: 0,
@@ -41,6 +46,17 @@ _EXIT_CODES = {
     Outcome.WAITING: 4,
     Outcome.ROLLED_BACK: 5,
     Outcome.UNKNOWN: 6,
+}
+_MEANINGS = {
+    Outcome.DONE: "done: what was asked for is there, and was seen",
+    Outcome.NOTHING_TO_DO: "nothing-to-do: it was there already",
+    Outcome.PLANNED: "planned: nothing was changed, apply is False",
+    Outcome.FAILED: "failed unexpectedly",
+    Outcome.UNUSABLE: "unusable parameters; nothing was changed",
+    Outcome.REFUSED: "refused: the live pair is untouched",
+    Outcome.WAITING: "waiting for the CA",
+    Outcome.ROLLED_BACK: "rolled-back: the old pair is serving",
+    Outcome.UNKNOWN: "unknown: a person must look",
 }
 
 
