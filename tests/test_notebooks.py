@@ -14,7 +14,8 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.session import NOTEBOOKS
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-FILES = sorted(each.name for each in FOLDER.glob("*.ipynb"))
+FILES = sorted(each.name for each in FOLDER.glob("[1-9]*.ipynb"))
+START = "README.ipynb"
 KINDS = {f"{name}.ipynb": kind for kind, name in NOTEBOOKS.items()}
 TAGS = {"parameters", "read-only", "changes-server", "summary"}
 LONGEST_CELL = 5
@@ -79,8 +80,12 @@ def called(cell: Cell) -> Iterator[str]:
     yield from (ast.unparse(node.func) for node in ast.walk(parsed(cell)) if isinstance(node, ast.Call))
 
 
-def test_there_are_four_and_the_code_knows_them() -> None:
-    """Named by number and purpose, and found by `bind` under these names."""
+def test_there_are_four_and_a_page_that_leads_to_them() -> None:
+    """Named by number and purpose, and found by `form` under these names; the start page has a link to each, and nothing that runs."""
+    assert sorted(each.name for each in FOLDER.glob("*.ipynb")) == sorted([*FILES, START])
+    (page,) = cells(START)
+    assert re.findall(r"\]\(([^)]+)\)", source(page)) == FILES
+    assert cells(START, "code") == []
     assert FILES == sorted(KINDS) == sorted(STEPS)
 
 
