@@ -16,8 +16,8 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from runbook_lib.chromium import BROWSERS
 from runbook_lib.parameters import validate
-from runbook_lib.record.report.paper import BROWSERS
 from tests.change.operator import ISSUING, ROOT, certify, pem
 from tests.embedded import EmbeddedHost
 from tests.record.sealing import signing_key

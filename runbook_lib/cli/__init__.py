@@ -251,7 +251,8 @@ def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | 
     from runbook_lib.session import NOTEBOOKS  # noqa: PLC0415
 
     folder = base() / "notebooks"
-    with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], Progress()) as runner:
+    progress = Progress()
+    with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], progress, progress.wait) as runner:
         chosen = {**as_shipped(), **values}  # what a person saved in a notebook is no default here
         record = None
         for _ in kinds:

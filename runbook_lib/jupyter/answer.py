@@ -10,7 +10,7 @@ import ipywidgets as widgets
 
 from runbook_lib.change.staging import made_for
 from runbook_lib.files import read_regular
-from runbook_lib.jupyter.fields import Changed, Field, said, wrong
+from runbook_lib.jupyter.fields import LABEL, Changed, Field, look, said, wrong
 from runbook_lib.models import Certificate, Fault, Outcome, Verdict
 from runbook_lib.parameters import validate
 from runbook_lib.pki.certificates import LARGEST, order_chain, read_certificates
@@ -36,16 +36,15 @@ class Answer(Field):
     """
 
     def __init__(self, name: str, given: str, form: "Form") -> None:
-        look = {"style": {"description_width": "13em"}, "layout": widgets.Layout(width="40em")}
         self._form = form
-        self._path = widgets.Text(value=given, description=name, tooltip="the path of a file on this host", **look)
+        self._path = widgets.Text(value=given, description=name, tooltip="the path of a file on this host", **look())
         self._drop = widgets.FileUpload(
             description="choose or drop the file",
             multiple=False,
-            layout=widgets.Layout(width="auto", margin="0 0 0 13.3em"),
+            layout=widgets.Layout(width="auto", margin=f"2px 2px 2px calc({LABEL} + 12px)"),
         )
         self._paste = widgets.Textarea(
-            description="or paste it", rows=5, placeholder="-----BEGIN CERTIFICATE-----", **look
+            description="or paste it", rows=5, placeholder="-----BEGIN CERTIFICATE-----", **look()
         )
         self._judged = widgets.HTML()
         super().__init__(name, "a path, a file that is chosen, or text that is pasted: PEM, DER or PKCS#7, with its chain",

@@ -13,6 +13,7 @@ from runbook_lib.jupyter.ending import Ending
 from runbook_lib.jupyter.forms import Form
 from runbook_lib.jupyter.headless import announce
 from runbook_lib.jupyter.notebook import Ran
+from runbook_lib.jupyter.progress import Progress
 from runbook_lib.jupyter.recorder import Recorder
 from runbook_lib.models import Outcome
 from runbook_lib.record.archive import Record, open_record
@@ -54,6 +55,8 @@ async def bind(inputs: Form) -> Change | Audit:
 
     def recorded(change_id: str) -> Record:
         ending.record = record = open_record(prepared.records, change_id, REGISTRY.redact)
+        if inputs.interactive:
+            record.journal.heard = Progress()
         announce(record.folder)
         recorder.attach(record.notebook_path(started, name))
         return record

@@ -18,7 +18,7 @@ from runbook_lib.signers import OPTIONS
 from runbook_lib.text import plain
 
 ASK, NOTHING = "prompt", ""
-_LABEL, _WIDTH = "13em", "40em"
+LABEL, WIDTH = "11.5em", "31em"
 _GOOD, _BAD = "var(--jp-ui-font-color2, #5f6368)", "var(--jp-error-color0, #8c1007)"
 Changed = Callable[[], None]
 
@@ -47,7 +47,7 @@ class Field:
 
     def __init__(self, name: str, about: str, control: widgets.DOMWidget) -> None:
         self.name, self._about, self._control = name, about, control
-        self._reason = widgets.HTML(said(about), layout=widgets.Layout(width="32em"))
+        self._reason = widgets.HTML(said(about), layout=widgets.Layout(flex="1 1 16em"))
         self.box: widgets.Box = widgets.HBox([control, self._reason], layout=widgets.Layout(flex_flow="row wrap"))
 
     @property
@@ -81,7 +81,8 @@ class Rows(Field):
 
     def __init__(self, name: str, about: str, given: Sequence[object]) -> None:
         self._rows = widgets.VBox()
-        self._add = widgets.Button(description=f"add to {name}", layout=widgets.Layout(width="auto"))
+        margin = f"2px 2px 2px calc({LABEL} + 12px)"
+        self._add = widgets.Button(description=f"add to {name}", layout=widgets.Layout(width="auto", margin=margin))
         self._add.on_click(lambda _: self._append("").focus())
         super().__init__(name, about, widgets.VBox([self._rows, self._add]))
         self._changed: Changed = _nothing
@@ -191,7 +192,7 @@ def field_for(name: str, about: FieldInfo, given: object) -> Field:
     if get_origin(kind) is Literal:
         return Field(name, line, _choice(name, list(get_args(kind)), given))
     if kind is bool:
-        ticked = widgets.Checkbox(value=given is True, description=name, indent=True, tooltip=line, **_look())
+        ticked = widgets.Checkbox(value=given is True, description=name, indent=True, tooltip=line, **look())
         return Field(name, line, ticked)
     if get_origin(kind) is list:
         return Rows(name, line, given if isinstance(given, list) else [])
@@ -204,17 +205,18 @@ def _nothing() -> None:
     """What is called while nobody listens yet."""
 
 
-def _look() -> dict[str, Any]:
-    return {"style": {"description_width": _LABEL}, "layout": widgets.Layout(width=_WIDTH)}
+def look() -> dict[str, Any]:
+    """Label and width that all fields have."""
+    return {"style": {"description_width": LABEL}, "layout": widgets.Layout(width=WIDTH)}
 
 
 def _text(name: str, value: str, about: str) -> widgets.Text:
-    return widgets.Text(value=value, description=name.rpartition(".")[2], tooltip=about, **_look())
+    return widgets.Text(value=value, description=name.rpartition(".")[2], tooltip=about, **look())
 
 
 def _choice(name: str, options: Sequence[str], given: object) -> widgets.Dropdown:
     value = given if given in options else None
-    return widgets.Dropdown(options=options, value=value, description=name, **_look())
+    return widgets.Dropdown(options=options, value=value, description=name, **look())
 
 
 def _secret(name: str, given: str) -> widgets.Dropdown:
@@ -223,5 +225,5 @@ def _secret(name: str, given: str) -> widgets.Dropdown:
     options = [(given, given)] if usable and given not in {ASK, NOTHING} else []
     options += [("none", NOTHING), ("I am asked when the next cell runs", ASK)]
     return widgets.Dropdown(
-        options=options, value=given if usable else None, description=name.rpartition(".")[2], **_look()
+        options=options, value=given if usable else None, description=name.rpartition(".")[2], **look()
     )

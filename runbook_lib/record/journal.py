@@ -37,12 +37,16 @@ class Journal:
         folder: The record's folder.
         redact: Takes secrets out of a text.
 
+    Attributes:
+        heard: Called with every event when it is on the disk.
+
     Raises:
         JournalUnusable: Another process writes it, or its lines do not hang together.
     """
 
     def __init__(self, folder: Path, redact: Callable[[str], str]) -> None:
         self._redact = redact
+        self.heard: Callable[[Event], object] = _nobody
         path = folder / NAME
         try:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -98,6 +102,7 @@ class Journal:
         line = json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
         self._append(self._before + line + b"\n")
         self._count, self.head, self._before = self._count + 1, _digest(line), b""
+        self.heard(content)
         return self.head
 
     def _append(self, data: bytes) -> None:
@@ -129,6 +134,10 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
         self._file = -1  # the number may soon be another file's
+
+
+def _nobody(_event: Event) -> None:
+    """Hears an event that nobody waits for."""
 
 
 def _digest(line: bytes) -> str:
