@@ -4,6 +4,7 @@ A journal is evidence: a line that something else wrote, or that was cut short, 
 from it, so that whoever tells a record does not stumble over it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -141,13 +142,12 @@ class _End(_Head):
     todo: str = ""
 
 
-_ANY: TypeAdapter[_Head] = TypeAdapter(_Head)
-_KINDS: dict[str, TypeAdapter[_Head]] = {
-    "run": TypeAdapter(_Run), "certificate": TypeAdapter(_Certificate), "facts": TypeAdapter(_Facts), "checks": TypeAdapter(_Checks),
-    "compare": TypeAdapter(_Compare), "plan": TypeAdapter(_Plan), "intent": TypeAdapter(_Intent), "result": TypeAdapter(_Result),
-    "probe": TypeAdapter(_Probe), "guard": TypeAdapter(_Guard), "file": TypeAdapter(_File), "unknown": TypeAdapter(_Orphans),
-    "settled": TypeAdapter(_Orphans), "end": TypeAdapter(_End),
+KINDS: Mapping[str, type[_Head]] = {
+    "run": _Run, "certificate": _Certificate, "facts": _Facts, "checks": _Checks, "compare": _Compare, "plan": _Plan, "intent": _Intent,
+    "result": _Result, "probe": _Probe, "guard": _Guard, "file": _File, "unknown": _Orphans, "settled": _Orphans, "end": _End,
 }  # fmt: skip
+_ANY: TypeAdapter[_Head] = TypeAdapter(_Head)
+_READERS: Mapping[str, TypeAdapter[_Head]] = {name: TypeAdapter(kind) for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def ours(folder: Path) -> tuple[Event, ...]:
 def _line(line: bytes) -> Line:
     event = event_of(line)
     name = event.get("event")
-    kind = _KINDS.get(name, _ANY) if isinstance(name, str) else _ANY
+    kind = _READERS.get(name, _ANY) if isinstance(name, str) else _ANY
     try:
         kind.validate_json(line, strict=True)
     except ValidationError:

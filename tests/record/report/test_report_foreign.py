@@ -14,8 +14,8 @@ from runbook_lib.record.archive import Record
 from runbook_lib.record.journal import NAME, Event, read
 from runbook_lib.record.report import LONGEST
 from tests.pki.authority import issue
-from tests.record import page as written
-from tests.record.page import begun, check, checks, ended, page_of, recorded
+from tests.record.report import page as written
+from tests.record.report.page import begun, check, checks, ended, page_of, recorded
 
 HOSTILE = {
     "a script": "<script>alert(1)</script>",

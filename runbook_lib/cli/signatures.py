@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runbook_lib import VERSION
 from runbook_lib.cli.ending import heard
 from runbook_lib.cli.given import all_records, ask, base, parameters, record_folder, values_of
 from runbook_lib.errors import Refused, UnusableParameters
@@ -34,8 +35,7 @@ def seal(record: Path, mask: bool, **given: Any) -> None:  # noqa: ANN401, FBT00
     RECORD is a change id or a record's folder. The parameters are those of the run: its secrets are searched for once
     more, and signing_key seals.
     """
-    from runbook_lib.change import VERSION  # noqa: PLC0415 - each command imports what it needs
-    from runbook_lib.record.archive import open_record  # noqa: PLC0415
+    from runbook_lib.record.archive import open_record  # noqa: PLC0415 - each command imports what it needs
     from runbook_lib.record.closing import close_record, mask_finds  # noqa: PLC0415
     from runbook_lib.record.seal import described  # noqa: PLC0415
     from runbook_lib.session import prepare  # noqa: PLC0415
