@@ -42,7 +42,7 @@ class RootShell:
 
     def __init__(self, process: "asyncssh.SSHClientProcess[bytes]", host: str) -> None:
         self._process, self._host = process, host
-        self._stdout, self._stderr = _Framed(process.stdout), _Framed(process.stderr)
+        self._stdout, self._stderr = _Framed(process.stdout), _Framed(process.stderr, end_alone=True)
         self._turn = asyncio.Lock()
 
     async def run(self, command: Command, *, parts: int = 1) -> CommandResult:
@@ -176,10 +176,16 @@ def _frame_text(script: str, mark: str) -> str:
 
 
 class _Framed:
-    """One stream of the shell, read frame by frame."""
+    """One stream of the shell, read frame by frame.
 
-    def __init__(self, reader: "asyncssh.SSHReader[bytes]") -> None:
-        self._reader, self._seen = reader, bytearray()
+    Args:
+        reader: The stream.
+        end_alone: Whether of a frame that is too large the end is kept; else the shell is given up, as what is left could be
+            taken for the whole.
+    """
+
+    def __init__(self, reader: "asyncssh.SSHReader[bytes]", *, end_alone: bool = False) -> None:
+        self._reader, self._end_alone, self._seen = reader, end_alone, bytearray()
 
     async def between(self, mark: bytes, largest: int) -> bytes:
         """What stands between `<mark><` and `>mark`, whatever came before; what follows is kept for the next frame."""
@@ -197,6 +203,9 @@ class _Framed:
             if not largest:
                 del self._seen[:searched]
                 searched = 0
+            elif searched > largest and self._end_alone:
+                del self._seen[: largest // 2]
+                searched -= largest // 2
             elif searched > largest:
                 msg = f"a command printed more than {largest} bytes"
                 raise OSError(msg)
