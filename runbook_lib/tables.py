@@ -105,7 +105,8 @@ class Table:
 def _figure(words: str, picture: bytes) -> str:
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     words = html.escape(words)
-    return f'<figure><figcaption>{words}</figcaption><img src="{source}" alt="{words}" width="512" style="border: 1px solid"></figure>'
+    image = f'<img src="{source}" alt="{words}" width="512" style="border: 1px solid">'
+    return f'<figure class="mathjax_ignore tex2jax_ignore"><figcaption>{words}</figcaption>{image}</figure>'
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterable[Sequence[str]]:

@@ -6,11 +6,11 @@ from it, so that whoever tells a record does not stumble over it.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from runbook_lib.models import Check, Outcome
+from runbook_lib.models import Check, Outcome, Said
 from runbook_lib.record.journal import NAME, Event, event_of
 
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$"
@@ -118,6 +118,21 @@ class _Probe(_Head):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Browser(_Head):
+    when: Literal["before", "after"]
+    address: str
+    said: Said
+    url: str = ""
+    error: str = ""
+    chain: tuple[str, ...] = ()
+    protocol: str = ""
+    status: int | None = None
+    title: str = ""
+    screenshot: Annotated[str, Field(pattern=r"^(browser-(before|after)-[0-9]+(-[0-9]+)?\.png)?$")] = ""
+    screenshot_sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Guard(_Head):
     lines: tuple[str, ...]
 
@@ -145,7 +160,7 @@ _ANY: TypeAdapter[_Head] = TypeAdapter(_Head)
 _KINDS: dict[str, TypeAdapter[_Head]] = {
     "run": TypeAdapter(_Run), "certificate": TypeAdapter(_Certificate), "facts": TypeAdapter(_Facts), "checks": TypeAdapter(_Checks),
     "compare": TypeAdapter(_Compare), "plan": TypeAdapter(_Plan), "intent": TypeAdapter(_Intent), "result": TypeAdapter(_Result),
-    "probe": TypeAdapter(_Probe), "guard": TypeAdapter(_Guard), "file": TypeAdapter(_File), "unknown": TypeAdapter(_Orphans),
+    "probe": TypeAdapter(_Probe), "browser": TypeAdapter(_Browser), "guard": TypeAdapter(_Guard), "file": TypeAdapter(_File), "unknown": TypeAdapter(_Orphans),
     "settled": TypeAdapter(_Orphans), "end": TypeAdapter(_End),
 }  # fmt: skip
 
