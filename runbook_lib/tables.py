@@ -266,7 +266,7 @@ def browser_table(title: str, seen: Sequence[Visited], checks: Sequence[Check]) 
     )  # fmt: skip
     columns = ("verdict", "address", "the browser says", "leaf it saw, SHA-256", "chain", "page", "what to do")
     pictures = ((redact(plain(f"{each.address}: {each.said}")), each.screenshot) for each in seen if each.screenshot)
-    return replace(table(title, columns, rows, columns[3:4]), pictures=tuple(pictures))
+    return replace(table(title, columns, rows, columns[3:4], keep=columns[2:3]), pictures=tuple(pictures))
 
 
 def _stacked(*lines: str) -> str:
