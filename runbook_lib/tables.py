@@ -107,7 +107,8 @@ class Table:
 def _figure(words: str, picture: bytes) -> str:
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     words = html.escape(words)
-    return f'<figure><figcaption>{words}</figcaption><img src="{source}" alt="{words}" width="512" style="border: 1px solid"></figure>'
+    image = f'<img src="{source}" alt="{words}" width="512" style="border: 1px solid">'
+    return f'<figure class="mathjax_ignore tex2jax_ignore"><figcaption>{words}</figcaption>{image}</figure>'
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterable[Sequence[str]]:
@@ -267,7 +268,7 @@ def browser_table(title: str, seen: Sequence[Visited], checks: Sequence[Check]) 
     )  # fmt: skip
     columns = ("verdict", "address", "the browser says", "leaf it saw, SHA-256", "chain", "page", "what to do")
     pictures = ((redact(plain(f"{each.address}: {each.said}")), each.screenshot) for each in seen if each.screenshot)
-    return replace(table(title, columns, rows, columns[3:4]), pictures=tuple(pictures))
+    return replace(table(title, columns, rows, columns[3:4], keep=columns[2:3]), pictures=tuple(pictures))
 
 
 def _stacked(*lines: str) -> str:

@@ -111,6 +111,14 @@ def told(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one line an eve
             return f"{event['role']}: {event['common_name']}, until {event['not_after'][:10]}, sha256 {event['sha256']}"
         case "probe":
             return f"outage {milliseconds(event['outage_ms'])} in {event['samples']} probes"
+        case "browser":
+            told_of = (
+                event["error"],
+                event["protocol"],
+                f"HTTP {event['status']}" * bool(event["status"]),
+                event["title"],
+            )
+            return f"{event['when']}: {event['address']}: {', '.join(filter(None, (event['said'], *told_of)))}"
         case "guard":
             return "; ".join(event["lines"])
         case "file":

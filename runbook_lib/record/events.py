@@ -7,11 +7,11 @@ from it, so that whoever tells a record does not stumble over it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from runbook_lib.models import Check, Outcome
+from runbook_lib.models import Check, Outcome, Said
 from runbook_lib.record.journal import Event, event_of, whole
 
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$"
@@ -119,6 +119,21 @@ class _Probe(_Head):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Browser(_Head):
+    when: Literal["before", "after"]
+    address: str
+    said: Said
+    url: str = ""
+    error: str = ""
+    chain: tuple[str, ...] = ()
+    protocol: str = ""
+    status: int | None = None
+    title: str = ""
+    screenshot: Annotated[str, Field(pattern=r"^(browser-(before|after)-[0-9]+(-[0-9]+)?\.png)?$")] = ""
+    screenshot_sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Guard(_Head):
     lines: tuple[str, ...]
 
@@ -144,7 +159,7 @@ class _End(_Head):
 
 KINDS: Mapping[str, type[_Head]] = {
     "run": _Run, "certificate": _Certificate, "facts": _Facts, "checks": _Checks, "compare": _Compare, "plan": _Plan, "intent": _Intent,
-    "result": _Result, "probe": _Probe, "guard": _Guard, "file": _File, "unknown": _Orphans, "settled": _Orphans, "end": _End,
+    "result": _Result, "probe": _Probe, "browser": _Browser, "guard": _Guard, "file": _File, "unknown": _Orphans, "settled": _Orphans, "end": _End,
 }  # fmt: skip
 _ANY: TypeAdapter[_Head] = TypeAdapter(_Head)
 _READERS: Mapping[str, TypeAdapter[_Head]] = {name: TypeAdapter(kind) for name, kind in KINDS.items()}

@@ -96,9 +96,7 @@ async def test_it_accepts_by_name_and_address_and_refuses_another_name(serving: 
         assert len(each.screenshot) <= LARGEST_PICTURE
 
 
-@pytest.mark.parametrize(
-    "trusts", [(), (ROOT.certificate,), (SELF_SIGNED.certificate,)], ids=["nobody", "another", "it"]
-)
+@pytest.mark.parametrize("trusts", [(ROOT.certificate,), (SELF_SIGNED.certificate,)], ids=["another", "it"])
 @pytest.mark.usefixtures("temporary")
 async def test_a_self_signed_certificate(serving: Serving, trusts: Sequence[Certificate]) -> None:
     """It is refused, unless it is trusted itself; and then for its own names alone."""
@@ -114,11 +112,11 @@ async def test_a_self_signed_certificate(serving: Serving, trusts: Sequence[Cert
 async def test_a_server_that_never_answers() -> None:
     """The visit ends when its time is over, and says so."""
     server, began = TlsServer(None), time.monotonic()
-    seen = (await look(server.port, "127.0.0.1", trust=(), limit_s=8))["127.0.0.1"]
+    seen = (await look(server.port, "127.0.0.1", trust=(), limit_s=6))["127.0.0.1"]
     server.close()
     assert seen.said is Said.UNREACHABLE
     assert seen.error.startswith("no answer in ")
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.usefixtures("temporary")
@@ -180,7 +178,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.6, 1.2])
+@pytest.mark.parametrize("after_s", [0.0, 0.8])
 async def test_a_browser_that_is_killed(temporary: Path, after_s: float) -> None:
     """While it starts or while it looks: that is nothing, and it is told at once."""
     server = TlsServer(None)

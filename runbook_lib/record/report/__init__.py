@@ -20,6 +20,7 @@ from runbook_lib.models import Check, KeyDigest, Verdict
 from runbook_lib.record.archive import counted, told
 from runbook_lib.record.events import Line, lines_of
 from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run, whole
+from runbook_lib.record.report.browser import pictures, visits
 from runbook_lib.record.report.commands import commands_of
 from runbook_lib.record.report.evidence import Audited, audited, certificates, kept
 from runbook_lib.record.report.headline import headline
@@ -64,6 +65,8 @@ def render(folder: Path, sealing: str) -> str:
         facts=_facts(run, summary, approvals, judged["counts"]),
         notices=[*_later(runs[number + 1 :]), *_odd(lines)],
         certificates=certificates(folder, run, [event for each in runs[:number] for event in each]),
+        visits=visits(run),
+        pictures=pictures(folder, run),
         probes=list(_of(run, "probe")),
         changes=changes,
         approvals=approvals,
