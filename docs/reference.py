@@ -52,6 +52,7 @@ EVENTS = {
     "result": "That command ended: its exit status, how long it took, and what it said on standard error.",
     "compare": "The public keys of key, CSR and certificate, as two programs see them.",
     "certificate": "The certificate that was live `before`, or is live `after`.",
+    "browser": "What Chromium said of one service address, `before` the swap or `after` it, and the name of its picture.",
     "probe": "The outage that was measured while nginx was restarted.",
     "guard": "What the guard on the server wrote down.",
     "file": "A file was put into `files/`.",

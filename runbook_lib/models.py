@@ -257,6 +257,44 @@ class Served:
     error: str = ""
 
 
+class Said(enum.StrEnum):
+    """What a browser made of an address."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    NOTHING = "could not be asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """What a browser saw at one address.
+
+    Attributes:
+        address: The service address.
+        url: Where it ended up; where it got nowhere, what it was sent to.
+        said: What it made of it.
+        error: Its own word for why not, `net::ERR_…`, or why it could not be asked; empty where it accepted.
+        chain: Leaf first, as the browser put it together, which may reach up to the anchor; empty where it saw none.
+        protocol: `TLS 1.3`, …; empty where it saw no certificate.
+        status: The HTTP status; None where there was no page.
+        title: What the page calls itself, one line.
+        screenshot: PNG, an error page too; empty where there is none.
+        todo: What to do where it could not be asked.
+    """
+
+    address: str
+    url: str
+    said: Said
+    error: str = ""
+    chain: tuple[Certificate, ...] = ()
+    protocol: str = ""
+    status: int | None = None
+    title: str = ""
+    screenshot: bytes = field(default=b"", repr=False)
+    todo: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class FileFact:
     """One entry of a folder on the server: name, octal mode text, numeric owner and group, bytes, SHA-256 hex, last written (Unix time)."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from runbook_lib.files import read_regular
 from runbook_lib.models import Command, Outcome, Plan, PlannedCommand, Verdict
 from runbook_lib.record.archive import told
 from runbook_lib.record.events import ours
@@ -15,6 +16,7 @@ from runbook_lib.secrets import redact
 from runbook_lib.tables import Table, plan_table, summary_table
 from runbook_lib.text import plain
 
+_LARGEST_CSR = 1 << 20
 _SHOWN = {"run", "intent", "result", "checks", "plan", "compare", "probe"}
 
 
@@ -48,7 +50,7 @@ def tell_what_now(outcome: Outcome, record: Path, said: str) -> None:
         names = [each["name"] for each in events if each["event"] == "file" and each["name"].endswith(".csr")]
         csr = record / "files" / Path(names[-1] if names else "nginx.csr").name
         with contextlib.suppress(OSError):
-            show(csr.read_text())
+            show(read_regular(csr, _LARGEST_CSR).decode(errors="replace"))
         show(f"The CA is to sign this CSR, {csr}.")
         show("Then: runbook install with the same parameters, apply, and as certificate_file what the CA handed back.")
     show(f"report: {record / REPORT}\n{sealing(record)}")

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from runbook_lib.parameters import validate
-from runbook_lib.record.paper import BROWSERS
+from runbook_lib.record.report.paper import BROWSERS
 from tests.change.operator import ISSUING, ROOT, certify, pem
 from tests.embedded import EmbeddedHost
 from tests.record.sealing import signing_key

@@ -3,27 +3,23 @@
 import datetime as dt
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 from runbook_lib.change.base import Change, connection_lost
 from runbook_lib.change.install import Install
-from runbook_lib.change.planning import VERSION
+from runbook_lib.change.noting import begin
 from runbook_lib.change.request import Request
 from runbook_lib.change.restore import Restore
 from runbook_lib.errors import RunbookError
 from runbook_lib.models import ChangeFolder, Facts
 from runbook_lib.record.archive import Record
-from runbook_lib.record.events import ours
-from runbook_lib.record.journal import JournalUnusable, orphans
-from runbook_lib.record.seal import REPORT
-from runbook_lib.secrets import REGISTRY
+from runbook_lib.record.journal import JournalUnusable
 from runbook_lib.server.shell import ShellLost
 from runbook_lib.server.survey import read_change, read_facts
 from runbook_lib.session import Prepared, Session, open_session
 from runbook_lib.state import Choice, choose_change
 
-__all__ = ["VERSION", "Change", "Install", "Request", "Restore", "go_on", "new_change_id", "open_change", "open_next"]
+__all__ = ["Change", "Install", "Request", "Restore", "go_on", "new_change_id", "open_change", "open_next"]
 KINDS: dict[str, type[Change]] = {"request": Request, "install": Install, "restore": Restore}
 
 
@@ -52,7 +48,7 @@ async def open_change(prepared: Prepared, open_record: Callable[[str], Record]) 
         goes_on = "" if prepared.kind == "restore" else choice.change_id
         change_id = goes_on or (choice.last if prepared.kind == "install" else "") or new_change_id()
         record = open_record(change_id)
-        _begin(record, prepared, facts.change(change_id))
+        begin(record, prepared, facts.change(change_id))
     except BaseException as error:
         if session is not None:
             await session.close()
@@ -86,7 +82,7 @@ def _ended_early(open_record: Callable[[str], Record], prepared: Prepared, chang
     """The record of a run that ended before its change was found: of the change that was named, else of its own."""
     change_id = change_id or new_change_id()
     record = open_record(change_id)
-    _begin(record, prepared, ChangeFolder(change_id))
+    begin(record, prepared, ChangeFolder(change_id))
     record.journal.write("end", outcome=error.outcome, what=error.diagnostics(), todo=error.todo)
     record.journal.close()
 
@@ -103,7 +99,7 @@ async def open_next(prepared: Prepared, open_record: Callable[[str], Record]) ->
 def go_on(request: Change) -> Install:
     """The install of what a request staged, a run of its own in the same record, over the same connection and facts."""
     install = _installing(request)
-    _begin(install.record, install.prepared, install.own)
+    begin(install.record, install.prepared, install.own)
     return install
 
 
@@ -120,24 +116,3 @@ def _choose(prepared: Prepared, facts: Facts) -> Choice:
     # not the last restore: run twice, it would bring back what was just taken away
     replaced = [name for name, kind, decided in facts.listed if kind == "replace" and decided == "confirmed"]
     return replace(choice, change_id=given.change_id or (replaced[-1] if replaced else ""), supersedes=())
-
-
-def _begin(record: Record, prepared: Prepared, found: ChangeFolder) -> None:
-    """The first event of every run: who, what, where, why, and the journal head and the seal found on the server."""
-    with suppress(OSError):  # it speaks of the run before, and this one may be killed
-        (record.folder / REPORT).unlink(missing_ok=True)
-    given, lost = prepared.parameters, orphans(ours(record.folder))
-    record.journal.write(
-        "run", notebook=prepared.kind, host=given.host, change_id=found.change_id, apply=given.apply,
-        operator=prepared.operator, ticket=given.ticket, reason=given.reason, version=VERSION, cites=found.journal_head, cites_seal=found.seal,
-    )  # fmt: skip
-    if lost:
-        what = "; ".join(f"{each['step']}: {each['purpose']}" for each in lost)
-        record.journal.write(
-            "unknown", orphans=[each["n"] for each in lost], text=f"an earlier run heard no result of: {what}"
-        )
-    if REGISTRY.unmasked:
-        record.journal.write(
-            "note",
-            text=f"warn: too short or too common to be masked by its text, kept out by where it can flow: {', '.join(sorted(REGISTRY.unmasked))}",
-        )

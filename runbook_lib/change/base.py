@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from typing import ClassVar
 
-from runbook_lib import tables
+from runbook_lib import VERSION, tables
 from runbook_lib.change.apply import Applier, ticking
-from runbook_lib.change.planning import VERSION, check_approval, digests_of, keep_plan, plan_over
+from runbook_lib.change.noting import note_certificate, note_facts, note_guard, note_orphans
+from runbook_lib.change.planning import check_approval, keep_plan, plan_over
 from runbook_lib.errors import ChecksFailed, CommandFailed, Refused, RunbookError, Unreachable, Unsettled
 from runbook_lib.models import (
     ChangeFolder,
@@ -19,7 +20,6 @@ from runbook_lib.models import (
     CommandResult,
     Facts,
     Outcome,
-    Pair,
     Plan,
     PlannedCommand,
     State,
@@ -29,8 +29,7 @@ from runbook_lib.models import (
 from runbook_lib.parameters import inside_window
 from runbook_lib.record.archive import Record
 from runbook_lib.record.closing import Closed, close_record
-from runbook_lib.record.events import ours
-from runbook_lib.record.journal import last_run, outcome_of, read
+from runbook_lib.record.journal import outcome_of, read
 from runbook_lib.record.seal import digests
 from runbook_lib.record.summary import fields
 from runbook_lib.secrets import REGISTRY
@@ -108,10 +107,10 @@ class Change(ABC):
             on_server = (each for each in self.facts.served if each.vantage == "server")
             self.facts = self.before = replace(self.facts, served=(*on_server, *seen), apstra_version=version)
             if not self._stood_in:
-                self.note_certificate("before", self.facts.live)
-            self.record.journal.write("facts", **_shown(self.facts), state=self.state)
-            self._note_orphans()
-            self.note_guard()
+                note_certificate(self.record, "before", self.facts.live)
+            note_facts(self.record, self.facts, self.state)
+            note_orphans(self.record, self.state)
+            note_guard(self.record, self.own)
             checks = (*server.checks(self.facts, self.parameters), *self._as_sealed(), *self.own_checks())
             self.judge("check", checks)
             return tables.checks_table(
@@ -131,7 +130,7 @@ class Change(ABC):
         ]
         if not left or not self.parameters.apply or not inside_window(self.parameters, self.facts.now):
             return
-        self.note_certificate("before", self.facts.live)
+        note_certificate(self.record, "before", self.facts.live)
         for change_id in left:
             back = self._way_back(change_id)
             error = await self.applier.roll_back(
@@ -141,7 +140,7 @@ class Change(ABC):
                 raise error
         self._stood_in = True
         await self.survey()
-        self.note_certificate("after", self.facts.live)
+        note_certificate(self.record, "after", self.facts.live)
 
     def _way_back(self, change_id: str) -> str:
         return install.way_back(self.parameters, change_id, self.prepared.login.ssh_options)
@@ -158,22 +157,6 @@ class Change(ABC):
                 todo="a colleague's part of the record is kept elsewhere, or a seal was taken away here: runbook verify with --expect and that digest",
             ),
         )  # fmt: skip
-
-    def _note_orphans(self) -> None:
-        """What became of commands whose result no earlier run heard, as it is seen now."""
-        closed = [
-            n for event in last_run(ours(self.record.folder)) if event["event"] == "unknown" for n in event["orphans"]
-        ]
-        if closed:
-            self.record.journal.write(
-                "settled", orphans=closed, text=f"as seen on the server, the change is {self.state}"
-            )
-
-    def note_guard(self) -> None:
-        """What the guard on the server wrote down, and this record does not know yet."""
-        known = {line for event in ours(self.record.folder) if event["event"] == "guard" for line in event["lines"]}
-        if lines := [line for line in self.own.guard_log if line not in known]:
-            self.applier.note("guard", lines=lines)
 
     @abstractmethod
     def own_checks(self) -> tuple[Check, ...]:
@@ -307,15 +290,6 @@ class Change(ABC):
         why = self.idle or "apply is False: nothing was changed"
         return tables.table(name, ("step", "said"), [(name, why)])
 
-    def note_certificate(self, role: str, pair: Pair) -> None:
-        """Keeps a certificate in the record, with its chain."""
-        if pair.chain:
-            leaf = {name: value for name, value in asdict(pair.chain[0]).items() if name != "pem"}
-            dates = {name: leaf[name].isoformat() for name in ("not_before", "not_after")}
-            with suppress(OSError):  # a full disk here changes nothing of what is true on the server
-                self.record.journal.write("certificate", role=role, **(leaf | dates))
-                self.record.add_file(f"certificate-{role}.pem", "".join(each.pem for each in pair.chain).encode())
-
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[None]:
         """Whatever ends a step ends the run, and the record says how; a step whose forerunners have not run is refused."""
@@ -418,16 +392,3 @@ def connection_lost(error: ShellLost, step: str) -> Unreachable:
     """What a shell that stopped answering before the live pair was touched comes to."""
     return Unreachable("the connection to the server was lost; the live pair is untouched", server=error.server, step=step,
                        why=error.why, todo=error.todo)  # fmt: skip
-
-
-def _shown(facts: Facts) -> dict[str, object]:
-    """The facts as they go into the journal: what was seen, without the certificates' text."""
-    return {
-        "hostname": facts.hostname, "host_key": facts.host_key, "os": facts.os, "openssl": facts.openssl,
-        "apstra_version": facts.apstra_version, "listening": list(facts.listening),
-        "container": asdict(facts.container) if facts.container else None,
-        "conf_files": [asdict(each) for each in facts.conf_files],
-        "live": digests_of(facts.live), "clock_skew_s": round(facts.clock_skew_s, 1), "free_bytes": dict(facts.free_bytes),
-        "served": [{"address": each.address, "vantage": each.vantage, "protocol": each.protocol, "error": each.error} for each in facts.served],
-        "listed": [list(each) for each in facts.listed],
-    }  # fmt: skip

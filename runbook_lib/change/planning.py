@@ -1,13 +1,13 @@
 """What a plan's hash stands on, and whether somebody else approved the plan."""
 
 import hashlib
-import importlib.metadata
 import importlib.resources
 from collections.abc import Sequence
 from typing import Any
 
 import rfc8785
 
+from runbook_lib import VERSION
 from runbook_lib.errors import Refused
 from runbook_lib.models import Facts, Pair, Plan, PlannedCommand
 from runbook_lib.policy import read_policy
@@ -17,7 +17,6 @@ from runbook_lib.session import NOTEBOOKS, Kind, Prepared
 
 SCRIPTS = importlib.resources.files("runbook_lib.server")
 GUARD, REHEARSAL = (SCRIPTS.joinpath(name).read_text() for name in ("guard.sh", "rehearse.sh"))
-VERSION = importlib.metadata.version("apstra-certificate-runbooks")
 
 
 def plan_over(facts: Facts, change_id: str, kind: Kind, commands: Sequence[PlannedCommand], way_back: str) -> Plan:

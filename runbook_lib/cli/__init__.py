@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runbook_lib import VERSION
 from runbook_lib.cli.ending import Commands, end, heard, unwritable
-from runbook_lib.cli.evidence import approve, seal, verify
 from runbook_lib.cli.given import ask, base, parameters, values_of
 from runbook_lib.cli.records import records
+from runbook_lib.cli.signatures import approve, seal, verify
 from runbook_lib.errors import RunbookError
 from runbook_lib.files import write_whole
 from runbook_lib.models import Outcome
@@ -202,7 +203,7 @@ def _usable(kind: "Kind", given: Mapping[str, Any]) -> dict[str, object]:
 
 
 async def _plan(values: Mapping[str, object]) -> tuple[Outcome, Path | None]:
-    from runbook_lib.change import VERSION, open_next  # noqa: PLC0415
+    from runbook_lib.change import open_next  # noqa: PLC0415
     from runbook_lib.record.archive import Record, open_record  # noqa: PLC0415
     from runbook_lib.record.closing import close_record  # noqa: PLC0415
     from runbook_lib.secrets import REGISTRY  # noqa: PLC0415

@@ -18,7 +18,6 @@ from runbook_lib.record.archive import contents, story
 from runbook_lib.record.diff import Row, Told, differences, tell
 from runbook_lib.record.journal import NOT_OURS, read, telling_run
 from runbook_lib.record.listing import UNTOLD, RecordSummary, Wanted
-from runbook_lib.record.paper import NotPrinted, print_report
 from runbook_lib.record.seal import REPORT
 from runbook_lib.record.summary import fields
 from runbook_lib.tables import fingerprint, summary_table, table
@@ -136,6 +135,8 @@ def show(record: Path, records_dir: Path, pdf: Path | None) -> None:
 
     folder = record_folder(record, records_dir)
     if pdf:
+        from runbook_lib.record.report.paper import NotPrinted, print_report  # noqa: PLC0415 - nor what makes a page
+
         try:
             print_report(folder / REPORT, pdf)
         except NotPrinted as error:

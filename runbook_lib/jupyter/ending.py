@@ -5,7 +5,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 
-from runbook_lib.change import VERSION, Change
+from runbook_lib import VERSION
+from runbook_lib.change import Change
 from runbook_lib.errors import RunbookError
 from runbook_lib.jupyter.recorder import Recorder
 from runbook_lib.record.archive import Record, open_record

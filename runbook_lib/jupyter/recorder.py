@@ -12,37 +12,21 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
 from runbook_lib.files import write_whole
+from runbook_lib.jupyter.notebook import INJECTED, Json, Ran, as_kept, executed, homes_of, output
+from runbook_lib.tables import Table
 
 INTERVAL_S = 0.25
-INJECTED = "# Parameters"
 _PARAMETERS = re.compile(r"^host\s*=", re.MULTILINE)
 _OUTPUTS = {"stream", "display_data", "update_display_data", "execute_result", "error"}
 _OPEN_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END [A-Z ]*PRIVATE KEY-----)", re.DOTALL)
 _KEY_BEGINS = re.compile(r"-{1,5}(B(E(G(I(N[A-Z -]*)?)?)?)?)?\Z")
-_OF_ANOTHER_RUN = {"runbook", "papermill", "execution", "widgets"}
-Json = dict[str, Any]
 AtRest = Callable[[bool], tuple[str, Coroutine[None, None, None] | None] | None]
-
-
-@dataclass
-class Ran:
-    """One execution of one cell; `cell_id` is empty where the front end gives none, as papermill's does."""
-
-    source: str
-    execution_count: int
-    cell_id: str = ""
-    message: str = ""
-    started: str = ""
-    ended: str = ""
-    outputs: list[Json] = field(default_factory=list)
-    clear_first: bool = False
 
 
 class Recorder:
@@ -59,7 +43,7 @@ class Recorder:
         self, shell: InteractiveShell, redact: Callable[[str], str], longest: Callable[[], int], source: Path
     ) -> None:
         self._shell, self._redact, self._longest = shell, redact, longest
-        self._notebook = _as_kept(source)
+        self._notebook = _kept(source)
         self._session = shell.kernel.session  # type: ignore[attr-defined]
         self._send = self._session.send
         self._ran: list[Ran] = []
@@ -72,12 +56,13 @@ class Recorder:
         self._at_rest: AtRest = lambda _failed: None
         self._resting: asyncio.Task[None] | None = None
 
-    def start(self, carried: Sequence[Ran]) -> None:
+    def start(self, carried: Sequence[Ran], shown: Mapping[int, Table]) -> None:
         """Begins with the cell that is running.
 
         Args:
             carried: What the recorder before this one in the same kernel handed on; without any, the cells before are
                 taken from the shell's history, without outputs.
+            shown: What stands in the record as the output of a cell before, by its execution count: a form as it was read.
         """
         inputs = self._shell.history_manager.input_hist_raw  # type: ignore[union-attr]
         self._shell.history_manager.enabled = False  # type: ignore[union-attr]
@@ -89,6 +74,15 @@ class Recorder:
         self._ran = list(carried) or ran[begins[-1] if begins else 0 :]
         if self._ran and not carried:
             self._ran[-1].message, self._ran[-1].started = self._parent(), _now()
+        for each in self._ran:
+            if table := shown.get(each.execution_count or 0):
+                bundle = {"text/plain": repr(table), "text/html": table._repr_html_()}
+                each.outputs = [
+                    output(
+                        "execute_result",
+                        {"data": self._clean(bundle), "metadata": {}, "execution_count": each.execution_count},
+                    )
+                ]
         self._first = len(self._ran) - 1
         self._session.send = self._sent
         self._shell.events.register("pre_run_cell", self._begin)
@@ -122,7 +116,7 @@ class Recorder:
         """Whether the notebook's last cell has run."""
         cells = self._notebook["cells"]
         code = [index for index, cell in enumerate(cells) if cell["cell_type"] == "code"]
-        return bool(code) and code[-1] in _homes(cells, self._ran)
+        return bool(code) and code[-1] in homes_of(cells, self._ran)
 
     def finish(self) -> None:
         """Writes the notebook for the last time; what leaves the kernel is redacted all the same."""
@@ -283,7 +277,7 @@ class Recorder:
         if kind == "stream" and last.get("output_type") == "stream" and last["name"] == content["name"]:
             last["text"] += content["text"]
         else:
-            ran.outputs.append(_output(kind, content) | ({"_display": shown} if shown else {}))
+            ran.outputs.append(output(kind, content) | ({"_display": shown} if shown else {}))
         self._changed = True
 
     def _keep_written(self) -> None:
@@ -319,92 +313,9 @@ def _now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _output(kind: str, content: Json) -> Json:
-    """A message's content in the form in which a notebook keeps it."""
-    fields = {
-        "stream": ("name", "text"),
-        "display_data": ("data", "metadata"),
-        "execute_result": ("data", "metadata", "execution_count"),
-        "error": ("ename", "evalue", "traceback"),
-    }[kind]
-    return {"output_type": kind, **{name: content[name] for name in fields}}
-
-
-def _as_kept(source: Path) -> Json:
-    """The notebook without what an earlier run left in it: JupyterLab saves outputs into the file it was opened from."""
+def _kept(source: Path) -> Json:
+    """The notebook as it is kept; an empty one where it cannot be read."""
     try:
-        notebook: Json = json.loads(source.read_text(encoding="utf-8"))
+        return as_kept(json.loads(source.read_text(encoding="utf-8")))
     except (OSError, ValueError):
-        notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    for each in (notebook, *notebook["cells"]):
-        each["metadata"] = {name: value for name, value in each["metadata"].items() if name not in _OF_ANOTHER_RUN}
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            cell |= {"outputs": [], "execution_count": None}
-    return notebook
-
-
-def executed(notebook: Json, ran: Sequence[Ran]) -> Json:
-    """The notebook with what ran, and nothing marked as run that did not run.
-
-    A cell that ran is found in the notebook by its id, or by its text, in order. What has no place there, such as papermill's
-    injected parameters or a second run of a cell, stands after the cell that ran before it.
-    """
-    cells: list[Json] = notebook["cells"]
-    homes = _homes(cells, ran)
-    following: dict[int, list[Json]] = {}
-    place = next((home for home in homes if home is not None), 0) - 1
-    for number, (each, home) in enumerate(zip(ran, homes, strict=True)):
-        if home is None:
-            tags = {"tags": ["injected-parameters"]} if each.source.startswith(INJECTED) else {}
-            cell = {"cell_type": "code", "id": f"ran-{number}", "metadata": tags}
-            following.setdefault(place, []).append(_filled(cell, each))
-        else:
-            place = home
-    shown = following.get(-1, [])
-    for index, cell in enumerate(cells):
-        shown += [_filled(cell, ran[homes.index(index)]) if index in homes else cell, *following.get(index, ())]
-    return {**notebook, "cells": shown}
-
-
-def _homes(cells: Sequence[Json], ran: Sequence[Ran]) -> list[int | None]:
-    """Which cell of the notebook each execution was one of: its index, each index once."""
-    homes: list[int | None] = []
-    place = -1
-    for each in ran:
-        found = (
-            index
-            for index, cell in enumerate(cells)
-            if cell["cell_type"] == "code" and index not in homes
-            and (cell.get("id") == each.cell_id if each.cell_id else index > place and _text(cell) == each.source.strip())
-        )  # fmt: skip
-        homes.append(next(found, None))
-        place = place if homes[-1] is None else homes[-1]
-    _find_edited_parameters(cells, ran, homes)
-    return homes
-
-
-def _find_edited_parameters(cells: Sequence[Json], ran: Sequence[Ran], homes: list[int | None]) -> None:
-    """A parameters cell that was filled in by hand: it ran before the recorder did, so that no front end gave its id."""
-    for index, cell in enumerate(cells):
-        if "parameters" in cell["metadata"].get("tags", ()) and index not in homes:
-            until = next((number for number, home in enumerate(homes) if home is not None and home > index), 0)
-            without = [number for number in range(until) if homes[number] is None and not ran[number].cell_id]
-            if without:
-                homes[without[-1]] = index
-
-
-def _text(cell: Json) -> str:
-    return "".join(cell.get("source", "")).strip()
-
-
-def _filled(cell: Json, ran: Ran) -> Json:
-    outputs = [{name: value for name, value in each.items() if name != "_display"} for each in ran.outputs]
-    times = {"started": ran.started or None, "ended": ran.ended or None}
-    return {
-        **cell,
-        "source": ran.source,
-        "execution_count": ran.execution_count,
-        "outputs": outputs,
-        "metadata": {**cell["metadata"], "runbook": times},
-    }
+        return {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from runbook_lib.models import Check, Outcome
-from runbook_lib.record.journal import NAME, Event, event_of
+from runbook_lib.record.journal import Event, event_of, whole
 
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$"
 _Measured = Annotated[float, Field(ge=0, le=1e15)]
@@ -169,7 +169,7 @@ class Line:
 def lines_of(folder: Path) -> tuple[Line, ...]:
     """Every line of a record's journal, oldest first, a last one that was cut short too."""
     try:
-        lines = (folder / NAME).read_bytes().split(b"\n")
+        lines = whole(folder).split(b"\n")
     except OSError:
         return ()
     return tuple(map(_line, lines if lines[-1] else lines[:-1]))

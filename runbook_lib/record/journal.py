@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import Refused
+from runbook_lib.files import read_regular
 from runbook_lib.models import ARMING, Outcome
 
 NAME = "journal.jsonl"
+LARGEST = 64 << 20  # bytes; a run writes some 40,000
 Event = Mapping[str, Any]
 # What reading an event raises that was written by something else.
 NOT_OURS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -62,7 +64,12 @@ class Journal:
 
     def _go_on(self, path: Path) -> None:
         """Takes up number and hash of the last line; a line that a crash cut short is ended, and told as such."""
-        data = path.read_bytes()
+        try:
+            data = whole(path.parent)
+        except OSError as error:
+            raise JournalUnusable(
+                f"{path} cannot be read", why=error.strerror or "", todo="keep it as it is and use another records_dir"
+            ) from None
         torn = bool(data) and not data.endswith(b"\n")
         lines = data.splitlines()
         check_chain(lines[:-1] if torn else lines, path)
@@ -169,9 +176,18 @@ def _is_torn(following: bytes, digest: str) -> bool:
 def read(folder: Path, offset: int = 0) -> tuple[Event, ...]:
     """The events of a record, oldest first, from a byte of the journal on; a line that is no event is left out."""
     try:
-        return events_in((folder / NAME).read_bytes()[offset:])
+        return events_in(whole(folder)[offset:])
     except OSError:
         return ()
+
+
+def whole(folder: Path) -> bytes:
+    """The journal of a record as it lies there.
+
+    Raises:
+        OSError: It cannot be read, or is no journal of ours: a link, a pipe, more than LARGEST bytes.
+    """
+    return read_regular(folder / NAME, LARGEST, follow=False)
 
 
 def events_in(data: bytes) -> tuple[Event, ...]:

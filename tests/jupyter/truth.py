@@ -24,7 +24,7 @@ def _witness():
 _witness()
 del _witness
 """
-_LOCK = re.compile(r"\{ \[ -d \S+ \] \|\| \(exit 2\); \} && exec 9<\S+ && flock -n 9|exec 9<&-")
+_LOCK = re.compile(r"\{ \[ -d \S+ \] \|\| \(exit 2\); \} && exec 9<\S+ && flock -w 2 9|exec 9<&-")
 _NOTE = re.compile(r"\(\n(?:cd \S+ && echo [0-9a-f]{64} >journal-head|echo [0-9a-f]{64} >\S+/seal)\n\) </dev/null")
 _HARMLESS = re.compile(r"\d?>/dev/null|>&2|2>&1")
 _WRITES = re.compile(r">|\b(?:rm|mv|cp|ln|dd of|tee|touch|mkdir|install|chmod|chown|sync|kill|restart|reload|exec)\b")

@@ -284,6 +284,9 @@ async def test_output_is_capped(server: ServerUnderTest) -> None:
     async with root_shell(server) as shell:
         whole = await run(shell, f"head -c {LARGEST_OUTPUT - 100} /dev/zero | tr '\\0' x")
         assert whole.stdout == "x" * (LARGEST_OUTPUT - 100)
+        three = Command("three commands in one", f"head -c {LARGEST_OUTPUT * 3 - 100} /dev/zero | tr '\\0' x")
+        assert len((await shell.run(three, parts=3)).stdout) == LARGEST_OUTPUT * 3 - 100
+    assert LARGEST_OUTPUT == 1 << 20
     for script in ("yes", "yes >&2", f"head -c {LARGEST_OUTPUT * 2} /dev/zero"):
         async with root_shell(server) as shell:
             with pytest.raises(ShellLost) as caught:

@@ -13,8 +13,8 @@ from runbook_lib.record.archive import Record
 from runbook_lib.record.journal import NAME, orphans, read
 from runbook_lib.record.report import render
 from runbook_lib.tables import fingerprint
-from tests.record import page as written
-from tests.record.page import AFTER, BEFORE, COMMANDS, WAY_BACK, begun, check, checks, ended, page_of, recorded
+from tests.record.report import page as written
+from tests.record.report.page import AFTER, BEFORE, COMMANDS, WAY_BACK, begun, check, checks, ended, page_of, recorded
 
 
 def ending(outcome: str, notebook: str = "install") -> Callable[[Record], None]:

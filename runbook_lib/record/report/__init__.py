@@ -18,11 +18,11 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from runbook_lib.models import Check, KeyDigest, Verdict
 from runbook_lib.record.archive import counted, told
-from runbook_lib.record.commands import commands_of
 from runbook_lib.record.events import Line, lines_of
-from runbook_lib.record.evidence import Audited, audited, certificates, kept
-from runbook_lib.record.headline import headline
-from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run
+from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run, whole
+from runbook_lib.record.report.commands import commands_of
+from runbook_lib.record.report.evidence import Audited, audited, certificates, kept
+from runbook_lib.record.report.headline import headline
 from runbook_lib.record.summary import fields
 from runbook_lib.tables import MARKS, Table, compare_table, fingerprint, milliseconds
 from runbook_lib.text import plain
@@ -83,7 +83,7 @@ def render(folder: Path, sealing: str) -> str:
 @functools.cache
 def _templates() -> Environment:
     """The page and its style, which lie beside this module."""
-    parts = importlib.resources.files("runbook_lib.record")
+    parts = importlib.resources.files("runbook_lib.record.report")
     environment = Environment(
         loader=FunctionLoader(lambda name: parts.joinpath(name).read_text("utf-8")),
         autoescape=True, undefined=StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True,
@@ -248,7 +248,7 @@ def _moment(event: Event) -> str:
 def _chain(folder: Path) -> dict[str, str]:
     """What can be said of the journal as a whole, and the hash of its last line."""
     try:
-        *lines, torn = (folder / NAME).read_bytes().split(b"\n")
+        *lines, torn = whole(folder).split(b"\n")
         check_chain(lines, Path(NAME))
     except OSError as error:
         return {"journal": f"{NAME} cannot be read: {error.strerror}.", "head": ""}
