@@ -16,8 +16,8 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from runbook_lib.chromium import installed
 from runbook_lib.parameters import validate
-from runbook_lib.record.report.paper import BROWSERS
 from tests.change.operator import ISSUING, ROOT, certify, pem
 from tests.embedded import EmbeddedHost
 from tests.record.sealing import signing_key
@@ -35,14 +35,14 @@ NOT_RUN = {
     "./run bench": "takes minutes, and compares with tools that are not here",
     "./run faults": "takes minutes; tests/faults/test_embedded.py runs a part of it",
     "./run lab": "a person ends it; tests/jupyter/test_jupyterlab.py runs what it opens",
-    "./run bundle": "downloads 120 MB",
+    "./run bundle": "downloads every package again",
     "./run setup --offline": "needs what ./run bundle downloads",
     "certbot ": "needs a public name and a CA on the internet",
     "vault ": "there is no Vault here",
     "jq ": "its input is Vault's answer",
     "certreq ": "there is no Windows here",
 }
-if not any(map(shutil.which, BROWSERS)):
+if installed() is None:
     NOT_RUN["runbook records show CHANGE-ID --pdf"] = "there is no Chromium here"
 
 
