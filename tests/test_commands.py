@@ -16,7 +16,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from runbook_lib.chromium import BROWSERS
+from runbook_lib.chromium import installed
 from runbook_lib.parameters import validate
 from tests.change.operator import ISSUING, ROOT, certify, pem
 from tests.embedded import EmbeddedHost
@@ -24,7 +24,6 @@ from tests.record.sealing import signing_key
 from tests.servers import wait_until
 from tests.test_documentation import TEXT, TOP
 
-PRACTICE = "/tmp/apstra-practice-server"  # noqa: S108 - as parameters/lab.yaml and the pages write it
 BLOCK = re.compile(r"^ *```(sh|console|bat|yaml|text)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 PROMPT = "root@apstra:~# "
 # What stands on a page and is not run here, by its first words, and why.
@@ -36,14 +35,14 @@ NOT_RUN = {
     "./run bench": "takes minutes, and compares with tools that are not here",
     "./run faults": "takes minutes; tests/faults/test_embedded.py runs a part of it",
     "./run lab": "a person ends it; tests/jupyter/test_jupyterlab.py runs what it opens",
-    "./run bundle": "downloads 120 MB",
+    "./run bundle": "downloads every package again",
     "./run setup --offline": "needs what ./run bundle downloads",
     "certbot ": "needs a public name and a CA on the internet",
     "vault ": "there is no Vault here",
     "jq ": "its input is Vault's answer",
     "certreq ": "there is no Windows here",
 }
-if not any(map(shutil.which, BROWSERS)):
+if installed() is None:
     NOT_RUN["runbook records show CHANGE-ID --pdf"] = "there is no Chromium here"
 
 
@@ -73,6 +72,14 @@ def is_run(line: str) -> bool:
     return not line.startswith(tuple(NOT_RUN))
 
 
+def example_with(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """parameters/example.yaml with what a page says on top, which has to be usable as it stands."""
+    values: dict[str, Any] = yaml.safe_load((TOP / "parameters/example.yaml").read_text()) | asked
+    _, faults = validate(values, asks_for_certificate=True)
+    assert faults == ()
+    return values
+
+
 class Desk:
     """An operator's host: a copy of the project, a home, and the names of the pages for a practice server."""
 
@@ -82,7 +89,6 @@ class Desk:
             shutil.copytree(TOP / each, self.project / each)
         (self.project / ".venv").symlink_to(Path(sys.prefix))
         self._write_home()
-        self._write_lab()
         (self.project / "company-root.pem").write_bytes(pem(ROOT.x509))
         self.asked: dict[str, Any] = {}
         self._write_parameters()
@@ -106,18 +112,9 @@ class Desk:
         for each in ("runbook", "papermill"):
             (programs / each).symlink_to(Path(sys.executable).with_name(each))
 
-    def _write_lab(self) -> None:
-        lab = self.project / "parameters/lab.yaml"
-        values = yaml.safe_load(self.put(lab.read_text())) | {
-            name: self.server.parameters[name] for name in ("ssh_port", "https_port")
-        }
-        lab.write_text(yaml.safe_dump(values))
-
     def _write_parameters(self) -> None:
         """parameters/mine.yaml: the example with what the page says on top, and below that where this server has its folders."""
-        shown = yaml.safe_load((TOP / "parameters/example.yaml").read_text()) | self.asked
-        _, faults = validate(shown, asks_for_certificate=True)
-        assert faults == ()
+        shown = example_with(self.asked)
         here = {name: self.server.parameters[name] for name in ("conf_dir", "state_dir", "https_port", "sudo_password")}
         here |= {"key_type": "ec-p256"}  # made in no time
         mine = yaml.safe_dump(shown | here).replace("192.0.2.10", self.server.parameters["host"])
@@ -131,13 +128,11 @@ class Desk:
     def put(self, text: str) -> str:
         """The names of a page in a text, as they are here."""
         given, records = self.server.parameters, f"{self.project}/records"
-        text = text.replace(PRACTICE, str(self.server.practice.root))
         for name, here in (
             ("/etc/aos/nginx.conf.d", given["conf_dir"]),
             ("/var/lib/apstra-runbook", given["state_dir"]),
             ("/opt/jupyterhub", str(self.home / "hub")),
             ("127.0.0.1:443", f"127.0.0.1:{given['https_port']}"),
-            ("-p 8022", f"-p {given['ssh_port']}"),
             ("CHANGE-ID", f"$(ls {records} | tail -n 1)"),
             ("diff A B", f"diff $(ls {records} | tail -n 2)"),
             ("DIGEST", f"$(ls {records}/*/seals/*.json | tail -n 1 | xargs sha256sum | cut -c 1-64)"),
@@ -176,7 +171,7 @@ class Desk:
         if any(line.startswith("runbook install") for line in block.lines):
             self.let_the_ca_answer()
         ended = subprocess.run(
-            ["sh", "-c", "\n".join(script)], input="y\n" * 9, capture_output=True, text=True, check=False, timeout=100, cwd=self.project,
+            ["sh", "-c", "\n".join(script)], input="y\n" * 9, capture_output=True, text=True, check=False, timeout=200, cwd=self.project,
             env=os.environ | {"HOME": str(self.home), "PATH": f"{self.home}/bin:{os.environ['PATH']}"},
         )  # fmt: skip
         assert ended.returncode == 0, f"{block.text}\n{ended.stdout[-3000:]}{ended.stderr[-3000:]}"
@@ -230,13 +225,17 @@ def commands(page: str) -> list[str]:
 
 @pytest.mark.parametrize(("page", "other"), AS_ON.items())
 def test_the_commands_of_a_page_are_run_on_another(page: str, other: str) -> None:
-    """They stand there in the same order, comments aside."""
+    """They stand there in the same order, comments aside; the page's own parameters are usable."""
     there = iter(line.partition("  # ")[0].strip() for line in commands(other))
     here = [line.partition("  # ")[0].strip() for line in commands(page)]
     assert here
     assert [line for line in here if line not in there] == []
+    for each in blocks(page):
+        if each.kind == "yaml":
+            example_with(yaml.safe_load(each.text))
 
 
+@pytest.mark.timeout(400)  # a page is a dozen commands, some of them two kernels each
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in AS_ON])
 def test_the_commands_of_a_page_run(page: str, practice_host: Callable[..., EmbeddedHost], tmp_path: Path) -> None:
     """Each block does what it says, after those above it."""
@@ -267,6 +266,9 @@ def untold(records: Path) -> Iterator[str]:
 
 
 def test_what_is_not_run_stands_on_a_page() -> None:
-    """No reason is kept for a command that is not shown any more."""
+    """No reason is kept for a command that is not shown any more, and none is lacking for what Windows would run."""
     shown = [line for page in TEXT for block in blocks(page) if block.kind in {"sh", "bat"} for line in block.lines]
     assert [each for each in NOT_RUN if not any(line.startswith(each) for line in shown)] == []
+    assert [
+        line for page in TEXT for block in blocks(page) if block.kind == "bat" for line in block.lines if is_run(line)
+    ] == []

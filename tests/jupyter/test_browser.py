@@ -21,7 +21,7 @@ def test_the_pictures_are_in_the_record(practice: EmbeddedHost, tmp_path: Path) 
     key = signing_key(tmp_path)
     given = values(practice, tmp_path, browser=True, rollback_after_s=120, signing_key=str(key.path), operator=OPERATOR)
     record = request(given)
-    with Runner([NOTEBOOKS / "300_install_certificate.ipynb"], lambda _: None) as runner:
+    with Runner([NOTEBOOKS / "300_install_certificate.ipynb"], lambda _: None, lambda: None) as runner:
         result = runner.run(given)
     assert result.outcome is Outcome.DONE
     shown = {
