@@ -24,7 +24,8 @@ from runbook_lib.sshsig import SigningKey, allows, check_allowed, load_signing_k
 
 Kind = Literal["audit", "request", "install", "restore"]
 LARGEST_CERTIFICATE_FILE = 1 << 20
-_SIGNER = re.compile(r'[^\s,"*?!]+')  # one principal of ssh-keygen(1), ALLOWED SIGNERS
+# one principal of ssh-keygen(1), ALLOWED SIGNERS, which means itself alone
+_SIGNER = re.compile(r"(?!#)[#-)+\-->@-~]+")
 LARGEST_BACKUP = 512 << 20
 NOTEBOOKS: Mapping[Kind, str] = {
     "audit": "100_audit_certificates",
@@ -258,11 +259,17 @@ class _Gathered:
             return None
         write = "the path of an SSH private key in the clear, or of the .pub of one that the agent holds"
         try:
-            return load_signing_key(path)
+            key = load_signing_key(path)
         except OSError as error:
             self.faults.append(Fault("signing_key", f"cannot be read: {error.strerror}", write))
         except ValueError as error:
             self.faults.append(Fault("signing_key", str(error), write))
+        else:
+            if why := key.why_not():
+                self.faults.append(
+                    Fault("signing_key", why, "a key that can sign here: ssh-add its private half first")
+                )
+            return key
         return None
 
     def allowed_signers(self) -> str:
@@ -275,10 +282,9 @@ class _Gathered:
             check_allowed(text)
         except OSError as error:
             self.faults.append(Fault("allowed_signers", f"cannot be read: {error.strerror}", "the path of a file"))
-        except ValueError:
-            self.faults.append(
-                Fault("allowed_signers", "names no signer", "a line a key: the signer's name and the public key")
-            )
+        except ValueError as error:
+            write = "a line a key: the signer's name and the public key"
+            self.faults.append(Fault("allowed_signers", str(error), write))
         else:
             return text
         return ""

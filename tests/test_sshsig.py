@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runbook_lib.sshsig import NotSigned, SigningKey, allows, check_allowed, load_signing_key, signer_of
+from tests.agents import agent
 from tests.record.sealing import OPERATOR, allowing, signing_key
 
 SPACE = "a-purpose"
@@ -19,18 +19,6 @@ def signed_by(
 ) -> str:
     """Whose key it was, where this key alone is allowed."""
     return signer_of(data, signature, principal=principal, allowed_signers=allowing(key), namespace=namespace)
-
-
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An agent without keys, which ends with the test."""
-    socket = tmp_path / "agent.sock"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as process:
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-        while not socket.exists():
-            assert process.poll() is None
-        yield
-        process.terminate()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,17 +38,17 @@ def test_openssh_verifies_ours_and_we_verify_openssh_s(tmp_path: Path, kind: str
     assert key.fingerprint in shown
 
 
-@pytest.mark.usefixtures("agent")
-def test_a_key_in_the_agent_signs(tmp_path: Path) -> None:
+def test_a_key_in_the_agent_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its public half is enough, as for a hardware key; once it is taken out of the agent it does not sign any more."""
     key = signing_key(tmp_path)
-    subprocess.run(["ssh-add", "-q", key.path], check=True, capture_output=True)
-    key.path.unlink()
-    public = load_signing_key(tmp_path / "key.pub")
-    assert signed_by(key, b"x", public.sign(b"x", SPACE)) == key.fingerprint == public.fingerprint
-    subprocess.run(["ssh-add", "-q", "-D"], check=True, capture_output=True)
-    with pytest.raises(NotSigned, match="ssh-keygen did not sign: "):
-        public.sign(b"x", SPACE)
+    with agent(tmp_path, key.path) as socket:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        key.path.unlink()
+        public = load_signing_key(tmp_path / "key.pub")
+        assert signed_by(key, b"x", public.sign(b"x", SPACE)) == key.fingerprint == public.fingerprint
+        subprocess.run(["ssh-add", "-q", "-D"], check=True, capture_output=True)
+        with pytest.raises(NotSigned, match="ssh-keygen did not sign: "):
+            public.sign(b"x", SPACE)
 
 
 def test_what_is_not_signed_is_said(tmp_path: Path) -> None:
@@ -117,6 +105,8 @@ def test_allowed_signers(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert allows(text, principal=OPERATOR, key=key, namespace=SPACE) is good, text
         check_allowed(text)
-    for text in ("", "# nothing", "ada", "ada ssh-ed25519", "ada AAAA"):
-        with pytest.raises(ValueError, match="names no signer"):
+    for text, says in (
+        ("", "names no signer"), ("# nothing", "names no signer"), ("ada", "line 1"), ("ada ssh-ed25519", "line 1"), ("ada AAAA", "line 1"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
             check_allowed(text)

@@ -195,11 +195,14 @@ def _text(file: Path) -> str:
     from runbook_lib.sshsig import check_allowed  # noqa: PLC0415
 
     try:
-        text = file.read_text(encoding="utf-8")
+        text = (
+            file.read_bytes().decode()
+        )  # as it is: what Python takes for the end of a line is not all one to ssh-keygen
         check_allowed(text)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it names no signer"
-        raise click.BadParameter(f"{file} cannot be used: {why}", param_hint="--allowed-signers") from None
+    except OSError as error:
+        raise click.BadParameter(f"{file} cannot be used: {error.strerror}", param_hint="--allowed-signers") from None
+    except ValueError as error:
+        raise click.BadParameter(f"{file} {error}", param_hint="--allowed-signers") from None
     return text
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HANDOFF = "RUNBOOK_HANDOFF"
 POLL_S = 0.05
 INTERRUPT_EVERY_S = 0.5
-CLOSING_S = 90  # a token waits for a finger when the record is sealed, between a cell's reply and its end
+CLOSING_S = 90  # from a cell's reply until it is idle: a host that is busy for long does not end a run that is done
 Event = Mapping[str, Any]
 
 

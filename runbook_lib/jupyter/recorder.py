@@ -45,6 +45,7 @@ class Recorder:
         self._shell, self._redact, self._longest = shell, redact, longest
         self._notebook = _kept(source)
         self._session = shell.kernel.session  # type: ignore[attr-defined]
+        self._iopub = shell.kernel.iopub_socket  # type: ignore[attr-defined]
         self._send = self._session.send
         self._ran: list[Ran] = []
         self._count = self._first = 0
@@ -54,6 +55,7 @@ class Recorder:
         self._closed = threading.Event()
         self._guard = threading.RLock()
         self._at_rest: AtRest = lambda _failed: None
+        self._then: Coroutine[None, None, None] | None = None
         self._resting: asyncio.Task[None] | None = None
 
     def start(self, carried: Sequence[Ran], shown: Mapping[int, Table]) -> None:
@@ -173,9 +175,9 @@ class Recorder:
         with self._guard:
             content = msg_or_type["content"] if whole else content
             clean = dict(content) if kind == "stream" else self._clean(content)
-            if not self._noted(stream, kind, clean, parent):
+            if not self._noted(kind, clean, parent):
                 return None
-            rest = self._rest(stream, kind, clean, parent)
+            rest = self._rest(kind, clean, parent)
 
         def go_on(*_: object) -> Any:  # noqa: ANN401
             if whole:
@@ -188,21 +190,28 @@ class Recorder:
         self._resting.add_done_callback(go_on)
         return None
 
-    def _rest(self, stream: Any, kind: str, clean: Any, parent: Any) -> Coroutine[None, None, None] | None:  # noqa: ANN401
-        """What is to be awaited before the front end hears that a cell has ended."""
-        ran = self._of(_message_id(parent)) if kind == "status" and clean["execution_state"] == "idle" else None
+    def _rest(self, kind: str, clean: Any, parent: Any) -> Coroutine[None, None, None] | None:  # noqa: ANN401
+        """Does the work of a cell's end before its reply is sent, and gives what is to be awaited before the cell is idle.
+
+        Front ends wait for a reply as long as it takes; nbclient gives a cell 4 s from its reply until it is idle.
+        """
+        ends = kind == "execute_reply" or (kind == "status" and clean["execution_state"] == "idle")
+        ran = self._of(_message_id(parent)) if ends else None
         if ran is None:
             return None
+        if kind == "status":
+            then, self._then = self._then, None
+            return then
         try:
             done = self._at_rest(any(each["output_type"] == "error" for each in ran.outputs))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the front end must hear that the cell has ended
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, the front end must hear that the cell has ended
             done = f"the record could not be closed: {type(error).__name__}: {error}\n", None
-        if done is None:
-            return None
-        self._send(stream, "stream", {"name": "stdout", "text": self._redact(done[0])}, parent)
-        return done[1]
+        if done is not None:
+            self._send(self._iopub, "stream", {"name": "stdout", "text": self._redact(done[0])}, parent)
+            self._then = done[1]
+        return None
 
-    def _noted(self, stream: Any, kind: str, clean: Any, parent: Any) -> bool:  # noqa: ANN401
+    def _noted(self, kind: str, clean: Any, parent: Any) -> bool:  # noqa: ANN401
         """Records one message; whether it is to be sent now."""
         message = _message_id(parent)
         if kind == "stream":
@@ -214,10 +223,10 @@ class Recorder:
         elif kind == "execute_input":
             self._count = clean["execution_count"]  # as the front end shows it; the shell's own may be ahead by one
         elif kind == "clear_output":
-            self._release(stream, message, parent)
+            self._release(message, parent)
             self._clear(message, wait=clean["wait"])
-        elif kind == "status" and clean["execution_state"] == "idle":
-            self._release(stream, message, parent)
+        elif kind == "execute_reply" or (kind == "status" and clean["execution_state"] == "idle"):
+            self._release(message, parent)
             if self._changed:
                 self._write()
         return True
@@ -242,11 +251,11 @@ class Recorder:
             self._held[key] = whole[len(whole) - kept :] + rest
         return whole[: len(whole) - kept]
 
-    def _release(self, stream: Any, message: str, parent: Any) -> None:  # noqa: ANN401
+    def _release(self, message: str, parent: Any) -> None:  # noqa: ANN401
         for key in [each for each in self._held if each[0] == message]:
             content = {"name": key[1], "text": self._redact(self._held.pop(key))}
             self._keep(message, "stream", content)
-            self._send(stream, "stream", content, parent)
+            self._send(self._iopub, "stream", content, parent)
 
     def _of(self, message: str) -> Ran | None:
         return next((each for each in reversed(self._ran) if each.message == message), None)

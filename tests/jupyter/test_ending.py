@@ -1,6 +1,8 @@
 """The end of a notebook's run: its record is sealed before the front end hears that the cell has ended."""
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 from runbook_lib.models import Verdict
 from runbook_lib.record.seal import described, sealed
 from runbook_lib.record.verify import verify
+from tests.agents import slow_agent
 from tests.embedded import EmbeddedHost
 from tests.jupyter.changes import request, values
-from tests.jupyter.kernels import Kernel, Message
+from tests.jupyter.kernels import LIMIT_S, Kernel, Message
 from tests.jupyter.test_bind import BIND, error, install, parameters_cell, shown
 from tests.record.sealing import OPERATOR, allowing, signing_key
 from tests.servers import wait_until
@@ -112,6 +115,29 @@ def test_a_run_that_could_not_begin_is_sealed(kernel: Kernel, given: dict[str, o
     assert error(install(kernel, given | wrong))["ename"] == "Unreachable"
     assert faults(record) == {}
     assert len(sealed(record)) == 1
+
+
+def test_stop_while_a_key_takes_its_time(
+    practice: EmbeddedHost, tmp_path: Path, given: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cell ends all the same, as JupyterLab and papermill see it; the record says why it is not sealed."""
+    (tmp_path / "key").rename(tmp_path / "elsewhere")
+    with slow_agent(tmp_path, tmp_path / "elsewhere", sign_s=LIMIT_S) as socket:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        kernel = Kernel(tmp_path)
+        shown(kernel.run(parameters_cell(given | {"signing_key": str(tmp_path / "key.pub")})))
+        shown(kernel.run('from runbook_lib.jupyter.bind import bind\n\naudit = await bind("audit")'))
+        for cell in ("audit.served()", "audit.judged()"):
+            shown(kernel.run(cell))
+        threading.Timer(2, kernel.interrupt).start()
+        began = time.monotonic()
+        said = told(kernel.run("audit.found()"))
+        kernel.close()
+    assert time.monotonic() - began < LIMIT_S - 5
+    assert "seal: none: " in said
+    assert not practice.practice.connections
+    (record,) = (tmp_path / "records").iterdir()
+    assert sealed(record) == ()
 
 
 def test_an_audit_is_sealed_with_its_last_cell(kernel: Kernel, given: dict[str, object], tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ import pytest
 
 from runbook_lib.models import Outcome
 from runbook_lib.record.journal import outcome_of, read
+from runbook_lib.record.seal import described
+from tests.agents import slow_agent
 from tests.embedded import EmbeddedHost
 from tests.jupyter.changes import NOTEBOOKS, PROJECT, parameter_file, request, start, values
+from tests.record.sealing import OPERATOR, signing_key
 
 NAMES = {
     "100": "100_audit_certificates",
@@ -86,6 +89,23 @@ def test_request_install_restore_audit(practice: EmbeddedHost, tmp_path: Path) -
         assert kept[1]["metadata"]["tags"] == theirs[1]["metadata"]["tags"] == ["injected-parameters"]
     for path in (tmp_path / "records").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_key_that_takes_its_time_to_sign(
+    practice: EmbeddedHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that waits for a finger longer than papermill waits for the end of a cell: exit status 0, and sealed."""
+    signing_key(tmp_path).path.rename(tmp_path / "elsewhere")
+    given = values(practice, tmp_path, signing_key=str(tmp_path / "key.pub"), operator=OPERATOR)
+    with slow_agent(tmp_path, tmp_path / "elsewhere", sign_s=6) as socket:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        ended = papermill(tmp_path, "100", given)
+    assert ended.returncode == 0, ended.stdout
+    name, _, digest = described(only_record(tmp_path)).partition(" ")
+    shown = [
+        output["text"] for cell in code_cells(tmp_path / "100.ipynb") for output in cell["outputs"] if "text" in output
+    ]
+    assert f"seal: {name} {digest}" in "".join(map("".join, shown))
 
 
 def test_waiting_ends_200_normally_and_raises_in_300(practice: EmbeddedHost, tmp_path: Path) -> None:
