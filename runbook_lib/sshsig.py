@@ -30,6 +30,10 @@ class NotSigned(Exception):
     """A signature that was not made, or is not worth anything; the text says why."""
 
 
+class NotAllowed(NotSigned):
+    """Somebody signed, and not who was to or not for this; the text says who."""
+
+
 @dataclass(frozen=True, slots=True)
 class SigningKey:
     """A key that signs.
@@ -121,7 +125,8 @@ def signer_of(data: bytes, signature: bytes, *, principal: str, allowed_signers:
         The key's fingerprint, `SHA256:…`.
 
     Raises:
-        NotSigned: The signature is broken, by a key that is not allowed, or for another purpose.
+        NotAllowed: It is by a key that is not allowed, or for another purpose.
+        NotSigned: The signature is broken.
         ValueError: `allowed_signers` cannot be used.
     """
     armored = _ARMOR.fullmatch(signature)
@@ -141,7 +146,7 @@ def signer_of(data: bytes, signature: bytes, *, principal: str, allowed_signers:
     if not allowed.fingerprint:
         raise NotSigned("the signature does not belong to these bytes")
     why = "for another purpose" if allowed.another else f"which allowed_signers does not name for {principal}"
-    raise NotSigned(f"the signature is by {allowed.fingerprint}, {why}")
+    raise NotAllowed(f"the signature is by {allowed.fingerprint}, {why}")
 
 
 def allows(text: str, *, principal: str, key: SigningKey, namespace: str) -> bool:

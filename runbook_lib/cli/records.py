@@ -135,12 +135,7 @@ def show(record: Path, records_dir: Path, pdf: Path | None) -> None:
 
     folder = record_folder(record, records_dir)
     if pdf:
-        from runbook_lib.record.report.paper import NotPrinted, print_report  # noqa: PLC0415 - nor what makes a page
-
-        try:
-            print_report(folder / REPORT, pdf)
-        except NotPrinted as error:
-            raise click.ClickException(str(error)) from None
+        _print(folder, pdf)
     try:
         summary = {name: str(value) for name, value in fields(folder, telling_run(read(folder))).items()}
     except NOT_OURS:
@@ -153,6 +148,27 @@ def show(record: Path, records_dir: Path, pdf: Path | None) -> None:
     terminal.show(f"\n{terminal.sealing(folder)}")
     for each in altered(folder):
         terminal.say(f"not as it was written: {each}")
+
+
+def _print(folder: Path, pdf: Path) -> None:
+    """Prints the report as it was sealed; one that no seal speaks of is printed, and that is said.
+
+    Raises:
+        click.ClickException: The page is not as it was sealed, or there is none, or no browser.
+    """
+    from runbook_lib.record.report.paper import NotPrinted, print_report  # noqa: PLC0415 - nor what makes a page
+    from runbook_lib.record.verify import altered_report  # noqa: PLC0415
+
+    if (folder / REPORT).is_file() and (seal := altered_report(folder)):
+        raise click.ClickException(
+            f"{REPORT} is not as {seal} sealed it, and is not printed: keep the record as it is; runbook verify tells more"
+        )
+    try:
+        print_report(folder / REPORT, pdf)
+    except NotPrinted as error:
+        raise click.ClickException(str(error)) from None
+    if " sha256:" not in terminal.sealing(folder):
+        terminal.say(f"printed all the same: {terminal.sealing(folder)}")
 
 
 @records.command()
