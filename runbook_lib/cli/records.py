@@ -86,8 +86,9 @@ def _is_date(text: str) -> bool:
 @click.option("--until", callback=_moment, metavar="UTC", help="Only what went on at this date or time, or earlier.")
 @_as_json
 def list_(records_dir: Path, *, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - click's options
-    """All records, or those asked for: change, server, when, outcome, ticket.
+    """All records, or those asked for: change, server, when, outcome, ticket, whether sealed, by whom approved.
 
+    What is sealed and approved is told as the record says it; `runbook verify` proves it. `damaged`: the journal's lines do not hang together.
     A record is listed where all that is asked for is true of it. Where nothing is found the list is empty, and the exit status 0.
     """
     wanted = Wanted(**asked)
@@ -98,7 +99,8 @@ def list_(records_dir: Path, *, as_json: bool, **asked: Any) -> None:  # noqa: A
     click.echo(_json(taken) if as_json else _listed(taken, found))
     if number := sum(_may_be_meant(each, wanted) for each in found):
         click.echo(
-            f"{number} that cannot be read may belong here: see --outcome {' --outcome '.join(UNTOLD)}", err=True
+            f"{number} that cannot be read or believed may belong here: see --outcome {' --outcome '.join(UNTOLD)}",
+            err=True,
         )
 
 
@@ -108,9 +110,12 @@ def _json(rows: Sequence[RecordSummary | Row]) -> str:
 
 
 def _listed(taken: Sequence[RecordSummary], found: Sequence[RecordSummary]) -> str:
-    columns = ("change", "server", "outcome", "ticket", "last run", "started (UTC)", "operator")
+    columns = ("change", "server", "outcome", "ticket", "sealed", "approved", "last run", "started (UTC)", "operator")
     rows = (
-        (each.change_id, each.server, each.outcome, each.ticket, *(each.runs[-1:] or ("",)), each.started[:16].replace("T", " "), each.operator)
+        (
+            each.change_id, each.server, each.outcome, each.ticket, each.sealed, each.approved or ("no" if each.sealed else ""),
+            *(each.runs[-1:] or ("",)), each.started[:16].replace("T", " "), each.operator,
+        )
         for each in taken
     )  # fmt: skip
     title = f"{len(found)} records" if len(taken) == len(found) else f"{len(taken)} of {len(found)} records"

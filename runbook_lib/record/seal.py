@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.files import sha256_of, write_whole
+from runbook_lib.files import read_regular, sha256_of, write_whole
 from runbook_lib.record.archive import files_of
 from runbook_lib.record.journal import NAME
 
@@ -25,6 +25,7 @@ NAMESPACE = "apstra-runbook-record"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:apstra-certificate-runbooks:record:v1"
 FOLDER, REPORT = "seals", "report.html"
+LARGEST = 1 << 24  # bytes of a seal: a hundred a file of the record
 NUMBERED = re.compile(r"(\d{4})\.json")
 
 
@@ -80,6 +81,16 @@ def seal(folder: Path, *, operator: str, key: "SigningKey", version: str) -> Sea
 def digests(folder: Path) -> tuple[str, ...]:
     """SHA-256 of each seal of a record, oldest first."""
     return tuple(digest(each.read_bytes()) for each in sealed(folder))
+
+
+def lines_sealed(folder: Path) -> int:
+    """How many lines of the journal the newest seal speaks of, as it says itself; 0 where there is none that can be read."""
+    try:
+        newest = sealed(folder)[-1]
+        data = b"" if newest.is_symlink() else read_regular(newest, LARGEST)
+        return int(statement_in(data)["predicate"]["journal"]["lines"])
+    except (IndexError, OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def described(folder: Path) -> str:
