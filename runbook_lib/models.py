@@ -30,6 +30,11 @@ class Outcome(enum.StrEnum):
         """The process exit status that stands for this outcome."""
         return _EXIT_CODES[self]
 
+    @property
+    def meaning(self) -> str:
+        """What a person is told that it means."""
+        return _MEANINGS[self]
+
 
 _EXIT_CODES = {
     Outcome.DONE: 0,
@@ -41,6 +46,17 @@ _EXIT_CODES = {
     Outcome.WAITING: 4,
     Outcome.ROLLED_BACK: 5,
     Outcome.UNKNOWN: 6,
+}
+_MEANINGS = {
+    Outcome.DONE: "done: what was asked for is there, and was seen",
+    Outcome.NOTHING_TO_DO: "nothing-to-do: it was there already",
+    Outcome.PLANNED: "planned: nothing was changed, apply is False",
+    Outcome.FAILED: "failed unexpectedly",
+    Outcome.UNUSABLE: "unusable parameters; nothing was changed",
+    Outcome.REFUSED: "refused: the live pair is untouched",
+    Outcome.WAITING: "waiting for the CA",
+    Outcome.ROLLED_BACK: "rolled-back: the old pair is serving",
+    Outcome.UNKNOWN: "unknown: a person must look",
 }
 
 
@@ -239,6 +255,44 @@ class Served:
     chain: tuple[str, ...] = ()
     protocol: str = ""
     error: str = ""
+
+
+class Said(enum.StrEnum):
+    """What a browser made of an address."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    NOTHING = "could not be asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """What a browser saw at one address.
+
+    Attributes:
+        address: The service address.
+        url: Where it ended up; where it got nowhere, what it was sent to.
+        said: What it made of it.
+        error: Its own word for why not, `net::ERR_…`, or why it could not be asked; empty where it accepted.
+        chain: Leaf first, as the browser put it together, which may reach up to the anchor; empty where it saw none.
+        protocol: `TLS 1.3`, …; empty where it saw no certificate.
+        status: The HTTP status; None where there was no page.
+        title: What the page calls itself, one line.
+        screenshot: PNG, an error page too; empty where there is none.
+        todo: What to do where it could not be asked.
+    """
+
+    address: str
+    url: str
+    said: Said
+    error: str = ""
+    chain: tuple[Certificate, ...] = ()
+    protocol: str = ""
+    status: int | None = None
+    title: str = ""
+    screenshot: bytes = field(default=b"", repr=False)
+    todo: str = ""
 
 
 @dataclass(frozen=True, slots=True)

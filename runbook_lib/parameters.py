@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from runbook_lib.errors import UnusableParameters
@@ -259,6 +260,10 @@ class Parameters(BaseModel):
     rollback_after_s: Annotated[int, Field(ge=30, le=3600)] = Field(
         300, description="seconds without a confirm after which the server puts the old pair back"
     )
+    browser: bool = Field(
+        False,  # noqa: FBT003
+        description="True: Chromium visits the service addresses before and after; needs the extra `browser`",
+    )
     not_before: Moment = Field("", description="start of the change window, ISO 8601 with zone, in quotes")
     not_after: Moment = Field("", description="end of the change window, ISO 8601 with zone, in quotes")
     accept_broken_start: bool = Field(False, description="go on although the pair found does not serve")  # noqa: FBT003
@@ -432,6 +437,11 @@ def _template(parameters: Parameters) -> tuple[Fault, ...]:
         name, _, wrong = str(error).partition(" ")
         return (Fault(name, wrong, "a shorter text, or one without what is named"),)
     return ()
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a field of a model holds a reference to a secret."""
+    return any(getattr(each, "func", None) is _secret_reference for each in field.metadata)
 
 
 def as_shipped() -> dict[str, Any]:

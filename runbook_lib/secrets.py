@@ -11,8 +11,11 @@ import os
 import re
 import stat
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+
+from runbook_lib.text import plain
 
 MASK = "[secret]"
 SHORTEST_MASKED = 8
@@ -24,6 +27,18 @@ _HEX_MARKS = re.compile(r"[\s,:%-]|\\?0?x")
 _LONGEST_BYTE = len(", \\0xff")
 _COMMON = frozenset({"password", "changeme", "administrator", "juniper123", "certificate"})
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+# what many secrets have in common, or what is known of one: comments, armour, headers (RFC 1421)
+_SAID_BY_MANY = ("#", "-----", "Proc-Type:", "DEK-Info:")
+_PUBLIC_PART = re.compile(r"-----BEGIN (?![A-Z ]*PRIVATE KEY)([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_IN_SCRIPTS = {ord(each): f"\\u{ord(each):04x}" for each in "<>&'"}
+_COLOURS = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
+_PIECES = re.compile(r"(?<=['\"])\s+b(?=['\"])")  # of bytes, as pprint writes them
+# blanks, line ends, controls, what has no width; and what quotes
+_UNSEEN = (
+    (0, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x61C, 0x61C), (0x1680, 0x1680), (0x180E, 0x180E), (0x2000, 0x200F), (0x2028, 0x202F),
+    (0x205F, 0x206F), (0x3000, 0x3000), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xE0000, 0xE01EF),
+)  # fmt: skip
+_NOTHING = dict.fromkeys([*chain.from_iterable(range(first, last + 1) for first, last in _UNSEEN), *map(ord, "'\"\\")])
 
 
 class SecretUnavailable(Exception):
@@ -31,12 +46,18 @@ class SecretUnavailable(Exception):
 
 
 class Registry:
-    """The secret values of this process, in every form in which one could be written."""
+    """The secret values of this process, in every form in which one could be written.
+
+    Masked as they flow are those in which the whole value stands in a row, as a program writes it: the text around it stays as
+    it was, so that nothing may be taken for one that is none. Found before a record is sealed is a value, too, that was
+    broken up by line ends, quotes, backslashes, colours or letters that nobody sees: there a doubt is worth a look.
+    """
 
     def __init__(self) -> None:
         self._pattern: re.Pattern[str] | None = None
         self._values: dict[str, str] = {}
         self._forms: dict[str, set[str]] = {}
+        self._sought: dict[str, set[str]] = {}
         self.unmasked: set[str] = set()
         self.longest = 0
 
@@ -46,16 +67,20 @@ class Registry:
         Args:
             value: The secret.
             name: The parameter it came from.
-            public: Values of other parameters: a secret that equals one cannot be masked by its text.
+            public: Values of other parameters: a secret that equals one, or is part of one that is a single word, such as the
+                operator's name, cannot be masked by its text.
         """
-        if len(value) < SHORTEST_MASKED or value.lower() in _COMMON or value in set(public):
+        public = list(public)
+        if not _can_be_masked(value, public):
             self.unmasked.add(name)
             return
-        self._values.setdefault(value, name)
-        self._forms[value] = _forms(value)
-        forms = sorted(set().union(*self._forms.values()), key=len, reverse=True)
-        self.longest = max(len(forms[0]), *(len(each.encode()) * _LONGEST_BYTE for each in self._values))
-        self._pattern = re.compile("|".join([*map(re.escape, forms), *map(_byte_by_byte, self._values)]), re.IGNORECASE)
+        for each in (value, *(part for part in _parts(value) if _can_be_masked(part, public))):
+            self._values.setdefault(each, name)
+            self._forms[each] = _forms(each)
+            self._sought[each] = {_squeezed(form.lower()) for form in self._forms[each]}
+        forms = set().union(*self._forms.values())
+        self.longest = max(*map(len, forms), *(len(each.encode()) * _LONGEST_BYTE for each in self._values))
+        self._pattern = _pattern(forms, self._values)
 
     def redact(self, text: str) -> str:
         """The text with every registered value and every private key replaced by a mask of fixed length."""
@@ -63,38 +88,91 @@ class Registry:
         return self._pattern.sub(MASK, text) if self._pattern else text
 
     def found_in(self, text: str) -> tuple[str, ...]:
-        """The parameters whose secret stands in a text in any form, also where a line was broken within it."""
+        """The parameters whose secret stands in a text in any form, whatever it was broken up by."""
         text = text.lower()
-        unbroken, hexadecimal = _unbroken(text), _HEX_MARKS.sub("", text)
+        searched = [(text, _squeezed(text))]
+        if "&" in text and (read := html.unescape(text)) != text:  # what stands in a page may be JSON, and more
+            searched.append((read, _squeezed(read)))
+        hexadecimal = _HEX_MARKS.sub("", text)
         return tuple(
             sorted(
                 {
                     name
                     for value, name in self._values.items()
-                    if value.encode().hex() in hexadecimal
-                    or any(_unbroken(each.lower()) in unbroken for each in self._forms[value])
+                    if value.encode().hex() in hexadecimal or any(self._stands_in(value, *each) for each in searched)
                 }
             )
+        )
+
+    def _stands_in(self, value: str, text: str, squeezed: str) -> bool:
+        return any(each in squeezed for each in self._sought[value] if len(each) >= SHORTEST_MASKED) or any(
+            form.lower() in text for form in self._forms[value] if len(_squeezed(form)) < SHORTEST_MASKED
         )
 
     def clear(self) -> None:
         """Forgets every value."""
         self._values.clear()
         self._forms.clear()
+        self._sought.clear()
         self.unmasked.clear()
         self._pattern, self.longest = None, 0
 
 
-def _unbroken(text: str) -> str:
-    return "".join(text.split())
+def _can_be_masked(value: str, public: Sequence[str]) -> bool:
+    """Whether a value can be masked by its text without spoiling other text."""
+    low = value.lower()
+    if len(value) < SHORTEST_MASKED or low in _COMMON or value in public:
+        return False
+    return not any(low in each.lower() for each in public if len(each.split()) == 1)
+
+
+def _parts(value: str) -> Iterator[str]:
+    """What else tells a secret: it as a terminal is shown it, and each of its lines, as of a key; not what all keys have, and no public part."""
+    if (shown := plain(value)) != value:
+        yield shown
+    lines = _PUBLIC_PART.sub("", value).splitlines()
+    if len(lines) > 1:
+        yield from (each.strip() for each in lines if not each.startswith(_SAID_BY_MANY))
+
+
+def _squeezed(text: str) -> str:
+    """Text without all that can stand between the letters of a value without being one."""
+    if "\x1b" in text or "\x9b" in text:
+        text = _COLOURS.sub("", text)
+    return _PIECES.sub("", text).translate(_NOTHING)
+
+
+def _pattern(forms: Iterable[str], values: Iterable[str]) -> re.Pattern[str]:
+    """Any of the forms, the longest first, and any of the values in hex; by their first letters, which are searched for at once."""
+    begins: dict[str, list[str]] = {}
+    for form in sorted(forms, key=len, reverse=True):
+        for first in {form[0], form[0].lower(), form[0].upper()}:
+            begins.setdefault(first, []).append(re.escape(form[1:]))
+    for value in values:
+        first, rest = (pattern := _byte_by_byte(value))[0], pattern[1:]
+        for each in {first, first.upper()}:
+            begins.setdefault(each, []).append(rest)
+    return re.compile("|".join(f"{re.escape(first)}(?i:{'|'.join(rest)})" for first, rest in begins.items()))
 
 
 def _forms(value: str) -> set[str]:
     raw = value.encode()
     quoted = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-    forms = {value, *quoted, repr(value)[1:-1], *(json.dumps(each, ensure_ascii=False)[1:-1] for each in quoted)}
+    as_bytes = repr(raw + b"'\"")[2:-4].replace("\\'", "'")  # the two make sure of the quotes around
+    python = {
+        repr(value)[1:-1],
+        as_bytes,
+        as_bytes.replace("'", "\\'"),
+        as_bytes.replace('"', '\\"'),
+        as_bytes.replace("'", "\\'").replace('"', '\\"'),
+    }
+    forms = {value, *quoted, *python, *(json.dumps(each, ensure_ascii=False)[1:-1] for each in quoted)}
+    forms |= {each.translate(_IN_SCRIPTS) for each in quoted}
+    forms |= {value.replace("'", each) for each in ("'\"'\"'", "'\\''", "''")} | {
+        value.replace('"', '""')
+    }  # shells, SQL, YAML; CSV
     forms |= {urllib.parse.quote(value), urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)}
-    forms |= {html.escape(value), html.escape(value, quote=False), _styled(value)}
+    forms |= {escape(each) for each in (value, *quoted, *python) for escape in (html.escape, _kept_quotes, _styled)}
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + raw).decode()
         stable = encoded[(offset * 8 + 5) // 6 : (offset + len(raw)) * 8 // 6]
@@ -105,6 +183,10 @@ def _forms(value: str) -> set[str]:
 def _byte_by_byte(value: str) -> str:
     """A pattern for the bytes in hex, however they are set apart: `68:75`, `68 75`, `%68%75`, `0x68, 0x75`, and as Python writes them."""
     return _BETWEEN.join(f"{each:02x}" for each in value.encode())
+
+
+def _kept_quotes(value: str) -> str:
+    return html.escape(value, quote=False)
 
 
 def _styled(value: str) -> str:

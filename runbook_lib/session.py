@@ -84,7 +84,9 @@ class Fetched:
     key: bytes = field(repr=False)
 
 
-def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[[str], str] | None) -> Prepared:
+def prepare(
+    kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[[str], str] | None, *, handed_in: bytes = b""
+) -> Prepared:
     """Judges all that was given and resolves every secret.
 
     Args:
@@ -92,6 +94,7 @@ def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[
         values: The parameters as given.
         base: The folder against which relative paths are resolved.
         ask: Asks a person for a `prompt` secret; None when nobody is there.
+        handed_in: What a person dropped or pasted in place of `certificate_file`; empty: nothing.
 
     Raises:
         UnusableParameters: With every fault; nothing was contacted.
@@ -105,7 +108,7 @@ def prepare(kind: Kind, values: Mapping[str, object], base: Path, ask: Callable[
         login=gathered.login(),
         sudo_password=gathered.secret("sudo_password", parameters.sudo_password),
         signer=gathered.signer(needed=kind == "request"),
-        handed_in=gathered.certificates("certificate_file", parameters.certificate_file, absent_is_fine=True),
+        handed_in=gathered.handed_in(handed_in),
         trust=gathered.trust(),
         fetched=gathered.fetched(),
         signing=gathered.signing(),
@@ -141,7 +144,13 @@ class _Gathered:
     def __init__(self, parameters: Parameters, base: Path, ask: Callable[[str], str] | None) -> None:
         self.parameters, self.base, self.ask = parameters, base, ask
         self.faults: list[Fault] = []
-        self._public = [value for value in parameters.model_dump().values() if isinstance(value, str)]
+        values = parameters.model_dump().values()
+        self._public = [
+            each
+            for value in values
+            for each in ([value] if isinstance(value, str) else value if isinstance(value, list | tuple) else ())
+            if isinstance(each, str)
+        ]
 
     def path(self, text: str) -> Path:
         return self.base / Path(text).expanduser()
@@ -211,27 +220,36 @@ class _Gathered:
                 with suppress(SecretUnavailable):  # on this host they need not be there
                     REGISTRY.add(resolve(reference, name=name, base=self.base), name=name, public=self._public)
 
-    def certificates(self, name: str, file: str, *, absent_is_fine: bool = False) -> tuple[Certificate, ...]:
-        path = self._regular(name) if file else None
-        if path is None or (absent_is_fine and not path.exists()):
-            return ()
-        try:
-            return read_certificates(read_regular(path, LARGEST_CERTIFICATE_FILE + 1))
-        except OSError as error:
-            self.faults.append(Fault(name, f"cannot be read: {error.strerror}", "the path of an existing file"))
-        except ValueError as error:
-            write = (
-                "what the CA handed back: PEM, DER or PKCS#7" if absent_is_fine else "the CA's root certificate, as PEM"
-            )
-            self.faults.append(Fault(name, f"holds no certificate: {error}", write))
-        return ()
+    def handed_in(self, data: bytes) -> tuple[Certificate, ...]:
+        """What the CA handed back: dropped, pasted, or in `certificate_file`, which need not be there yet."""
+        name, write = "certificate_file", "what the CA handed back: PEM, DER or PKCS#7"
+        if data:
+            return self._certificates(name, data, write)
+        path = self._regular(name) if self.parameters.certificate_file else None
+        return self._certificates(name, self._read(name, path), write) if path and path.exists() else ()
 
     def trust(self) -> tuple[Certificate, ...]:
         """The certificates of `ca_file`, of which at least one can vouch for others."""
-        found = self.certificates("ca_file", self.parameters.ca_file)
+        path = self._regular("ca_file") if self.parameters.ca_file else None
+        write = "the CA's root certificate, as PEM"
+        found = self._certificates("ca_file", self._read("ca_file", path), write) if path else ()
         if found and not any(each.is_ca or each.self_signed for each in found):
             self.faults.append(Fault("ca_file", "holds no CA's certificate", "the CA's root certificate, as PEM"))
         return found
+
+    def _read(self, name: str, path: Path) -> bytes | None:
+        try:
+            return read_regular(path, LARGEST_CERTIFICATE_FILE)
+        except OSError as error:
+            self.faults.append(Fault(name, f"cannot be read: {error.strerror}", "the path of an existing file"))
+            return None
+
+    def _certificates(self, name: str, data: bytes | None, write: str) -> tuple[Certificate, ...]:
+        try:
+            return read_certificates(data) if data is not None else ()
+        except ValueError as error:
+            self.faults.append(Fault(name, f"holds no certificate: {error}", write))
+            return ()
 
     def signing(self) -> SigningKey | None:
         """The key that seals."""

@@ -4,7 +4,9 @@ Text from a server, a CA or a file is data: it is escaped for HTML before it is 
 bidi characters for the terminal.
 """
 
+import base64
 import datetime as dt
+import hashlib
 import html
 import shutil
 import unicodedata
@@ -15,7 +17,18 @@ from itertools import zip_longest
 from textwrap import indent, wrap
 from typing import TYPE_CHECKING
 
-from runbook_lib.models import Certificate, Check, Command, CommandResult, Facts, KeyDigest, Plan, Served, Verdict
+from runbook_lib.models import (
+    Certificate,
+    Check,
+    Command,
+    CommandResult,
+    Facts,
+    KeyDigest,
+    Plan,
+    Served,
+    Verdict,
+    Visited,
+)
 from runbook_lib.secrets import redact
 from runbook_lib.text import plain
 
@@ -45,6 +58,7 @@ class Table:
         monospace: Headings of columns that are shown letter by letter.
         keep: Headings of columns that a terminal never breaks.
         text: What a terminal shows instead of columns, where these would be too narrow to be read.
+        pictures: What a notebook shows below the table: in words, and as PNG.
     """
 
     title: str
@@ -53,6 +67,7 @@ class Table:
     monospace: tuple[str, ...] = ()
     text: str = ""
     keep: tuple[str, ...] = ()
+    pictures: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -63,6 +78,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         styler = self.frame.style.format(escape="html").format_index(escape="html", axis="columns")
+        styler = styler.set_uuid(hashlib.sha256(repr(self).encode()).hexdigest()[:8])  # the same table, the same HTML
         # JupyterLab would set what stands between two $ as a formula
         styler = styler.set_table_attributes('class="mathjax_ignore tex2jax_ignore"')
         styler = styler.hide(axis="index").set_caption(html.escape(self.title))
@@ -73,7 +89,9 @@ class Table:
         ]
         rules += [(f"td.col{index}", "font-family: monospace; overflow-wrap: anywhere") for index in exact]
         styler = styler.set_table_styles([{"selector": selector, "props": props} for selector, props in rules])
-        return styler.map(lambda cell: _COLOURS.get(cell, "")).to_html()
+        return styler.map(lambda cell: _COLOURS.get(cell, "")).to_html() + "".join(
+            _figure(*each) for each in self.pictures
+        )
 
     def __repr__(self) -> str:
         if self.text:
@@ -84,6 +102,13 @@ class Table:
         rows.insert(1, ["-" * each for each in widths])
         lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for row in rows for line in _lines(row, widths))
         return "\n".join([self.title, *lines]).replace(_SECOND_HALF, "")
+
+
+def _figure(words: str, picture: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    words = html.escape(words)
+    image = f'<img src="{source}" alt="{words}" width="512" style="border: 1px solid">'
+    return f'<figure class="mathjax_ignore tex2jax_ignore"><figcaption>{words}</figcaption>{image}</figure>'
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterable[Sequence[str]]:
@@ -231,6 +256,23 @@ def served_table(title: str, served: Sequence[Served], leaves: Mapping[str, Cert
 
     columns = ("address", "seen from", "common name", "good until", "SHA-256 fingerprint", "chain", "protocol")
     return table(title, columns, map(row, served), ("SHA-256 fingerprint",))
+
+
+def browser_table(title: str, seen: Sequence[Visited], checks: Sequence[Check]) -> Table:
+    """What a browser made of each address, with the judgement over it; its pictures stand below."""
+    rows = (
+        (MARKS[check.verdict], each.address, _stacked(each.said, each.error, each.protocol),
+         fingerprint(each.chain[0].sha256) if each.chain else "none", _stacked(*(one.common_name or one.subject for one in each.chain)),
+         _stacked(f"HTTP {each.status}" * bool(each.status), each.title), check.todo)
+        for each, check in zip(seen, checks, strict=True)
+    )  # fmt: skip
+    columns = ("verdict", "address", "the browser says", "leaf it saw, SHA-256", "chain", "page", "what to do")
+    pictures = ((redact(plain(f"{each.address}: {each.said}")), each.screenshot) for each in seen if each.screenshot)
+    return replace(table(title, columns, rows, columns[3:4], keep=columns[2:3]), pictures=tuple(pictures))
+
+
+def _stacked(*lines: str) -> str:
+    return "\n".join(filter(None, lines))
 
 
 def certificates_table(title: str, certificates: Mapping[str, Certificate | None]) -> Table:

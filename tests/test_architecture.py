@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "runbook_lib"
 NAME = PACKAGE.name
 # Lowest first; a room imports from lower levels, and from its own level where no circle comes of it.
 LEVELS = (
-    {"text", "files"},
+    {"text", "files", "chromium"},
     {"models", "errors"},
     {"state", "pki", "parameters", "secrets", "age", "sshsig"},
     {"policy", "tables"},
@@ -37,7 +37,7 @@ WITHOUT_IO = frozenset({
 ROOMS = {
     "IPython": {"jupyter"}, "ipywidgets": {"jupyter"}, "ipykernel": {"jupyter"}, "jupyter_client": {"jupyter"}, "nbformat": {"jupyter"},
     "papermill": {"jupyter"}, "zmq": {"jupyter"}, "asyncssh": {"server", "lab", "sshsig"}, "click": {"cli", "terminal"}, "pandas": {"tables", "jupyter"},
-    "yaml": {"parameters"}, "keyring": {"secrets"}, "pyrage": {"age"}, "subprocess": {"lab", "jupyter", "signers", "sshsig", "record"},
+    "yaml": {"parameters"}, "keyring": {"secrets"}, "pyrage": {"age"}, "playwright": {"probe"}, "subprocess": {"lab", "jupyter", "signers", "sshsig", "record"},
 }  # fmt: skip
 CLOCK = {"now", "utcnow", "today"}
 DOES_IO = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}

@@ -179,6 +179,24 @@ def test_a_secret_is_masked_on_request(tmp_path: Path, parameters: Path) -> None
     assert typed("verify", record.folder, "--allowed-signers", tmp_path / "allowed").exit_code == 0
 
 
+def test_a_secret_in_a_sealed_record_is_masked_on_request(tmp_path: Path, key: SigningKey, parameters: Path) -> None:
+    """One that nobody knew of when it was sealed: masked and sealed anew; verify names the repair and does not call it proven."""
+    record = run(tmp_path / "records", 1, f"it is {SECRET}")
+    assert closed(record, key).seal
+    assert "it is sealed" in typed("seal", record.folder, "-f", parameters).output
+    masked = typed("seal", record.folder, "-f", parameters, "--mask")
+    assert (masked.exit_code, "seal: seals/0002.json" in masked.output) == (0, True), masked.output
+    assert SECRET not in "".join(each.read_text() for each in (record.folder / "notebooks").iterdir())
+    again = typed("seal", record.folder, "-f", parameters, "--mask")
+    assert (again.exit_code, "nothing was found" in again.output) == (0, True)
+    assert len(sealed(record.folder)) == 2
+    verified = typed("verify", record.folder, "--allowed-signers", tmp_path / "allowed")
+    assert (verified.exit_code, "NOT PROVEN" in verified.output, "! warn" in verified.output) == (1, True, True), (
+        verified.output
+    )
+    assert "(repair," in verified.output
+
+
 async def test_a_plan_is_approved_on_a_yes(practice: EmbeddedHost, tmp_path: Path, key: SigningKey) -> None:
     """The commands are shown first; a no signs nothing; without a plan there is nothing to approve."""
     operator = Operator(practice, tmp_path)

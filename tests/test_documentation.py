@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -12,11 +13,18 @@ from runbook_lib.models import Outcome
 from runbook_lib.parameters import Parameters, read_yaml, validate
 
 TOP = Path(__file__).parents[1]
-PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md"))]
-TEXT = {page.name: page.read_text() for page in PAGES}
+DOCS = [page for page in sorted((TOP / "docs").rglob("*.md")) if "_build" not in page.parts]
+PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", TOP / "CHANGELOG.md", *DOCS]
+TEXT = {str(page.relative_to(TOP)): page.read_text() for page in PAGES}
 README = TEXT["README.md"]
+BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 SHOWN = sorted(
-    {line.split("#")[0].strip() for text in TEXT.values() for line in re.findall(r"^    (\S.*)$", text, re.MULTILINE)}
+    {
+        line.partition(" # ")[0].strip()
+        for text in TEXT.values()
+        for block in BLOCK.findall(text)
+        for line in block.splitlines()
+    }
 )
 
 
@@ -28,7 +36,7 @@ def leaf_command(words: list[str]) -> tuple[click.Command, list[str]]:
     return command, words
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=list(TEXT))
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link and picture is a file of this project."""
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
@@ -43,6 +51,14 @@ def test_shown_runbook_commands_exist(shown: str) -> None:
     command.make_context(shown, words)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=list(TEXT))
+def test_no_command_stands_outside_a_block_that_is_read(page: Path) -> None:
+    """Commands stand in blocks whose kind is named, so that the tests find them: `sh`, `console`, or `bat` for Windows."""
+    kinds = re.findall(r"^ *```(.*)\n(?:.*\n)*?^ *```$", page.read_text(), re.MULTILINE)
+    assert set(kinds) <= {"sh", "console", "bat", "yaml", "text", "{toctree}"}
+    assert re.findall(r"^    (?:runbook|\./run|ssh) .*", page.read_text(), re.MULTILINE) == []
+
+
 @pytest.mark.parametrize("shown", [line for line in SHOWN if line.startswith("./run ")])
 def test_shown_run_commands_exist(shown: str) -> None:
     """Every `./run` command that is shown is one that `./run --help` names."""
@@ -51,9 +67,9 @@ def test_shown_run_commands_exist(shown: str) -> None:
 
 
 def test_every_command_and_notebook_is_in_the_readme() -> None:
-    """README or docs name every command of `runbook` and every notebook."""
-    text = "".join(TEXT.values())
-    notebooks = [each.stem for each in (TOP / "notebooks").glob("*.ipynb")]
+    """README or docs name every command of `runbook` and every notebook, besides the reference that is made from the code."""
+    text = "".join(text for page, text in TEXT.items() if not page.startswith("docs/reference/"))
+    notebooks = [each.stem for each in (TOP / "notebooks").glob("[1-9]*.ipynb")]
     commands = [f"runbook {name}" for name in main.commands]
     assert [name for name in [*notebooks, *commands] if name not in text] == []
 
@@ -66,6 +82,20 @@ def test_the_exit_statuses_are_those_of_the_code() -> None:
         if outcome is not Outcome.UNUSABLE:
             assert re.search(rf"{outcome.exit_code} [^·]*`{outcome}`", described[1]), outcome
     assert "2 unusable" in described[1]
+
+
+def test_the_reference_is_what_the_code_says(tmp_path: Path) -> None:
+    """The pages of the reference are those that docs/reference.py writes now; `./run docs` mends them."""
+    subprocess.run([sys.executable, TOP / "docs/reference.py", tmp_path], check=True, cwd=TOP)
+    written = {page.name: page.read_text() for page in tmp_path.iterdir()}
+    assert written == {page.name: page.read_text() for page in (TOP / "docs/reference").iterdir()}
+
+
+def test_every_page_can_be_reached() -> None:
+    """The contents on the first page name every other one."""
+    index = TEXT["docs/index.md"]
+    pages = [str(page.relative_to(TOP / "docs").with_suffix("")) for page in DOCS]
+    assert [page for page in pages if page != "index" and not re.search(rf"^{page}$", index, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("file", sorted((TOP / "parameters").glob("*.yaml")), ids=lambda file: file.name)

@@ -14,7 +14,8 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.session import NOTEBOOKS
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-FILES = sorted(each.name for each in FOLDER.glob("*.ipynb"))
+FILES = sorted(each.name for each in FOLDER.glob("[1-9]*.ipynb"))
+START = "README.ipynb"
 KINDS = {f"{name}.ipynb": kind for kind, name in NOTEBOOKS.items()}
 TAGS = {"parameters", "read-only", "changes-server", "summary"}
 LONGEST_CELL = 5
@@ -23,6 +24,7 @@ SECTIONS = {
     "title": "# ",
     "operation-note": "## Operation note",
     "parameters-note": "## Parameters",
+    "form-note": "## Fill in",
     "bind-note": "## Bind to the server",
     "related": "## Related notebooks",
 }
@@ -30,7 +32,7 @@ SECTIONS = {
 STEPS = {
     "100_audit_certificates.ipynb": {"served": "read-only", "judged": "read-only", "found": "summary"},
     "200_request_certificate.ipynb": {"check": "read-only", "plan": "read-only", "back-up": "changes-server", "make-key": "changes-server", "make-csr": "changes-server", "sign": "changes-server", "summary": "summary"},
-    "300_install_certificate.ipynb": {"check": "read-only", "plan": "read-only", "compare": "changes-server", "install": "changes-server", "confirm": "changes-server", "before-after": "read-only", "summary": "summary"},
+    "300_install_certificate.ipynb": {"check": "read-only", "plan": "read-only", "compare": "changes-server", "browse-before": "read-only", "install": "changes-server", "browse": "changes-server", "confirm": "changes-server", "before-after": "read-only", "summary": "summary"},
 }  # fmt: skip
 STEPS["900_restore_certificate.ipynb"] = STEPS["300_install_certificate.ipynb"]
 Cell = dict[str, Any]
@@ -78,8 +80,12 @@ def called(cell: Cell) -> Iterator[str]:
     yield from (ast.unparse(node.func) for node in ast.walk(parsed(cell)) if isinstance(node, ast.Call))
 
 
-def test_there_are_four_and_the_code_knows_them() -> None:
-    """Named by number and purpose, and found by `bind` under these names."""
+def test_there_are_four_and_a_page_that_leads_to_them() -> None:
+    """Named by number and purpose, and found by `form` under these names; the start page has a link to each, and nothing that runs."""
+    assert sorted(each.name for each in FOLDER.glob("*.ipynb")) == sorted([*FILES, START])
+    (page,) = cells(START)
+    assert re.findall(r"\]\(([^)]+)\)", source(page)) == FILES
+    assert cells(START, "code") == []
     assert FILES == sorted(KINDS) == sorted(STEPS)
 
 
@@ -108,11 +114,12 @@ def test_cells_have_ids_that_stay(name: str) -> None:
 def test_every_notebook_follows_one_template(name: str) -> None:
     """Title, operation note, parameters, bind, steps, related notebooks: always in this order."""
     ids = [cell["id"] for cell in cells(name)]
-    assert ids[:6] == ["title", "operation-note", "parameters-note", "parameters", "bind-note", "bind"]
+    first = ["title", "operation-note", "parameters-note", "parameters", "form-note", "form", "bind-note", "bind"]
+    assert ids[: len(first)] == first
     assert ids[-1] == "related"
     for cell_id, heading in SECTIONS.items():
         assert source(by_id(name, cell_id)).startswith(heading)
-    assert [cell["id"] for cell in cells(name, "code")] == ["parameters", "bind", *STEPS[name]]
+    assert [cell["id"] for cell in cells(name, "code")] == ["parameters", "form", "bind", *STEPS[name]]
     assert {cell["cell_type"] for cell in cells(name)} == {"code", "markdown"}
 
 
@@ -165,7 +172,7 @@ def test_tags_say_what_a_cell_does(name: str) -> None:
     assert all(not tags(cell) for cell in cells(name, "markdown"))
     found = {cell["id"]: tags(cell) for cell in cells(name, "code")}
     assert {tag for each in found.values() for tag in each} <= TAGS
-    assert found == {"parameters": ["parameters"], "bind": ["read-only"]} | {
+    assert found == {"parameters": ["parameters"], "form": ["read-only"], "bind": ["read-only"]} | {
         step: [tag] for step, tag in STEPS[name].items()
     }
 
@@ -189,12 +196,14 @@ def test_cells_call_and_do_nothing_else(name: str) -> None:
 
 
 @every_notebook
-def test_the_bind_cell_follows_the_parameters(name: str) -> None:
-    """What papermill injects comes between the two, and nothing else; it binds the run that the file is named for."""
+def test_form_and_bind_follow_the_parameters(name: str) -> None:
+    """What papermill injects comes before them, and nothing else; the form is of the run that the file is named for, and bind reads it."""
     ids = [cell["id"] for cell in cells(name, "code")]
-    assert ids[:2] == ["parameters", "bind"]
+    assert ids[:3] == ["parameters", "form", "bind"]
     variable = "audit" if KINDS[name] == "audit" else "change"
-    line = f'{variable} = await bind("{KINDS[name]}")'
+    line = f'inputs = form("{KINDS[name]}")\ninputs'
+    assert source(by_id(name, "form")) == f"from runbook_lib.jupyter.forms import form\n\n{line}"
+    line = f"{variable} = await bind(inputs)"
     assert source(by_id(name, "bind")) == f"from runbook_lib.jupyter.bind import bind\n\n{line}"
 
 

@@ -1,12 +1,18 @@
 """Secrets: references lead to them under strict conditions only, and no form of one is let through."""
 
 import base64
+import csv
 import functools
 import html
+import io
 import json
 import os
+import pprint
 import random
+import shlex
 import subprocess
+import textwrap
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +20,15 @@ from pathlib import Path
 import keyring
 import keyring.backend
 import keyring.errors
+import markupsafe
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from jinja2.utils import htmlsafe_json_dumps
 
-from runbook_lib.secrets import LARGEST_FILE, MASK, REFERENCE, Registry, SecretUnavailable, resolve
+from runbook_lib.secrets import LARGEST_FILE, MASK, REFERENCE, SHORTEST_MASKED, Registry, SecretUnavailable, resolve
 from runbook_lib.tables import table
-from tests.pki.authority import ec_key, rsa_key
+from runbook_lib.text import plain
+from tests.pki.authority import authority, ec_key, rsa_key
 
 VALUE = "s3cret of the server"
 AWKWARD = ["correct horse battery", "p@ss/w+ö\"rd&<1>'", "back\\slash\\n{}[]().*", "日本語パスワード", "tab\tand\nline", "+/+/+/+/+/", "%41%42%43%44", "😀" * 8]  # fmt: skip
@@ -233,12 +242,32 @@ def in_base64(value: str, offset: int, encode: Callable[[bytes], bytes]) -> str:
     return encode(b"x" * offset + value.encode() + b" and what follows").decode()
 
 
+def in_csv(value: str) -> str:
+    """The value as a cell that needs quotes."""
+    written = io.StringIO()
+    csv.writer(written, quoting=csv.QUOTE_ALL).writerow([value])
+    return written.getvalue().rstrip("\r\n")
+
+
 FORMS: dict[str, Callable[[str], str]] = {
     "raw": lambda value: value,
     "JSON": json.dumps,
     "JSON, not ASCII": lambda value: json.dumps(value, ensure_ascii=False),
     "JSON within JSON": lambda value: json.dumps(json.dumps(value)),
     "repr": repr,
+    "bytes": lambda value: repr(value.encode()),
+    "bytes between quotes": lambda value: repr(value.encode() + b"'")[:-2],
+    "bytes between other quotes": lambda value: repr(value.encode() + b"'\"")[:-4],
+    "shell": shlex.quote,
+    "shell, by hand": lambda value: value.replace("'", "'\\''"),
+    "SQL": lambda value: value.replace("'", "''"),
+    "CSV": in_csv,
+    "JSON in HTML": lambda value: html.escape(json.dumps(value)),
+    "JSON in HTML, not ASCII": lambda value: html.escape(json.dumps(value, ensure_ascii=False)),
+    "JSON in a template": lambda value: str(markupsafe.escape(json.dumps(value))),
+    "JSON in a script": lambda value: str(htmlsafe_json_dumps(value)),
+    "repr in HTML": lambda value: html.escape(repr(value)),
+    "bytes in HTML": lambda value: html.escape(repr(value.encode())),
     "URL path": urllib.parse.quote,
     "URL component": lambda value: urllib.parse.quote(value, safe=""),
     "URL form": urllib.parse.quote_plus,
@@ -281,6 +310,99 @@ def test_no_form_of_a_secret_is_let_through(value: str, form: Callable[[str], st
     assert shown not in said
 
 
+def by_pprint(value: object) -> str:
+    """In pieces: `pprint` breaks what is long at its blanks, and bytes after every fourth."""
+    return pprint.pformat({"password": value}, width=24)
+
+
+LONG = 'a correct "horse" battery isn\'t \\a staple ö <&> at all'
+BROKEN_UP: dict[str, Callable[[str], str]] = {
+    "by pprint": by_pprint,
+    "as bytes by pprint": lambda value: by_pprint(value.encode()),
+    "over lines": lambda value: textwrap.fill(value, 12),
+    "over lines that are set in": lambda value: textwrap.indent(textwrap.fill(value, 12), "    "),
+    "JSON in JSON in JSON": lambda value: json.dumps(json.dumps(json.dumps(json.dumps(value)))),
+    "JSON in HTML in HTML": lambda value: html.escape(html.escape(json.dumps(value))),
+    "letters without width": "\u200b".join,
+    "half of them joined": lambda value: f"{value[:9]}\u2060\ufeff{value[9:]}",
+    "letters that tag": "\U000e0041".join,
+    "coloured": lambda value: f"{value[:5]}\x1b[1;31m{value[5:]}\x1b[0m",
+    "every letter coloured": "\x1b[38;5;2m".join,
+    "coloured in eight bits": "\x9b31m".join,
+    "backslashes": "\\".join,
+    "quotes": "'\"".join,
+}
+
+
+@pytest.mark.parametrize("form", BROKEN_UP.values(), ids=BROKEN_UP)
+def test_a_secret_that_is_broken_up_is_found(form: Callable[[str], str]) -> None:
+    """By what a program or a person puts between its letters; and not without one letter of it."""
+    registry = Registry()
+    registry.add(LONG, name="sudo_password")
+    assert registry.found_in(f"before {form(LONG)} after") == ("sudo_password",)
+    assert registry.found_in(f"before {form(LONG[:-1])} after") == ()
+
+
+def test_little_is_taken_for_a_secret_that_is_none() -> None:
+    """What is left of one without its quotes and blanks is not looked for where it is short; ordinary text holds none of them."""
+    registry = Registry()
+    for number, value in enumerate([*AWKWARD, "'\"' of \"'\"", "a b c d e f", "\\\\\\\\\\\\\\\\"]):
+        registry.add(value, name=str(number))
+    ours = [each.read_text() for each in Path(__file__).parents[1].glob("*.md")]
+    assert len(ours) > 2
+    for text in ours:
+        assert registry.found_in(text) == ()
+        assert registry.redact(text) == text
+    assert registry.found_in("x '\"' of \"'\" y") == ("8",)
+
+
+def test_a_secret_as_a_terminal_is_shown_it() -> None:
+    """Without its controls and turned letters, which `plain` takes out."""
+    value = "s3cret\x07 of\u202e the server"
+    registry = Registry()
+    registry.add(value, name="p")
+    assert registry.redact(f"[{plain(value)}] [{value}]") == f"[{MASK}] [{MASK}]"
+
+
+def test_a_line_of_a_secret_is_one() -> None:
+    """Of a key, of an identity: each line alone; not what all of them have, nor what is public in the same file."""
+    public, identity = (
+        "age1qqp5x6ukd3x9vm8l0w0w4w2tqd0y8g7yfy4yv8l",
+        "AGE-SECRET-KEY-1QQPQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQ",
+    )
+    certificate = authority("Example CA").pem.decode()
+    for value, lines in {
+        f"# created: 2026-06-01\n# public key: {public}\n{identity}\n": [identity],
+        PRIVATE["PKCS#8"] + certificate: PRIVATE["PKCS#8"].splitlines()[1:-1],
+        PRIVATE["OpenSSH"].replace("\n", "\r\n"): PRIVATE["OpenSSH"].splitlines()[1:-1],
+    }.items():
+        registry = Registry()
+        registry.add(value, name="backup_identity")
+        for line in (each for each in lines if len(each) >= SHORTEST_MASKED):
+            assert registry.redact(f"before {line} after") == f"before {MASK} after"
+            assert registry.found_in(f"before {line} after") == ("backup_identity",)
+        for known in (public, "# created: 2026-06-01", certificate, "-----BEGIN PRIVATE KEY-----"):
+            assert registry.found_in(known) == ()
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "value",
+    ["'\"'\"'\"'\"'\"'\"'\"'\"", "\\" * 40, "%25" * 20, "&amp;" * 10, "aaaaaaaaaaaaaaaaaaaaaaab", " " * 30 + "x" * 9],
+)
+def test_no_text_keeps_the_search_busy(value: str) -> None:
+    """One that nearly holds a secret all the way, in every form of it: the time goes with its length."""
+    registry = Registry()
+    registry.add(value, name="p")
+    near = [form(value)[:-1] for form in FORMS.values()]
+    for each in near:
+        text = (each * (100_000 // len(each)))[:100_000]
+        begun = time.monotonic()
+        registry.redact(text)
+        registry.found_in(text)
+        assert time.monotonic() - begun < 5
+
+
 def test_base64_of_seeded_random_secrets() -> None:
     """Wherever a secret begins in what is encoded, what can be decoded of the masked text does not hold it."""
     chance = random.Random(20260602)
@@ -319,6 +441,8 @@ NOT_MASKED = {
     "a common word": "password",
     "a common word in capitals": "ChangeMe",
     "another parameter": "apstra.example.com",
+    "part of another parameter": "grace.hopper",
+    "part of one, in capitals": "EXAMPLE.COM",
 }
 
 
@@ -326,10 +450,18 @@ NOT_MASKED = {
 def test_a_value_that_cannot_be_masked_is_noted(value: str) -> None:
     """Masking it would spoil ordinary text: it stays, and the record can warn with the parameter's name, never the value."""
     registry = Registry()
-    registry.add(value, name="sudo_password", public=["admin", "apstra.example.com"])
+    registry.add(value, name="sudo_password", public=["admin", "apstra.example.com", "grace.hopper@example.net"])
     assert registry.redact(f"x {value} y") == f"x {value} y"
     assert registry.unmasked == {"sudo_password"}
     assert registry.longest == 0
+
+
+def test_a_secret_within_a_sentence_is_masked() -> None:
+    """Whoever writes their password into the reason of a change spoils that text alone."""
+    registry = Registry()
+    registry.add("grace.hopper", name="p", public=["my password is grace.hopper"])
+    assert registry.redact("my password is grace.hopper") == f"my password is {MASK}"
+    assert not registry.unmasked
 
 
 def test_eight_characters_are_masked() -> None:

@@ -10,10 +10,23 @@ from dataclasses import replace
 import pytest
 from wcwidth import wcswidth
 
-from runbook_lib.models import Check, Command, CommandResult, FileFact, KeyDigest, Plan, PlannedCommand, Served, Verdict
+from runbook_lib.models import (
+    Check,
+    Command,
+    CommandResult,
+    FileFact,
+    KeyDigest,
+    Plan,
+    PlannedCommand,
+    Said,
+    Served,
+    Verdict,
+    Visited,
+)
 from runbook_lib.tables import (
     MARKS,
     Table,
+    browser_table,
     certificates_table,
     checks_table,
     compare_table,
@@ -42,6 +55,7 @@ HOSTILE: dict[str, Callable[[], Table]] = {
     "checks": lambda: checks_table(BAD, [CHECK]),
     "plan": lambda: plan_table(Plan("install", (PlannedCommand(BAD, COMMAND),), BAD, BAD)),
     "step": lambda: step_table(BAD, [CommandResult(COMMAND, 1, BAD, BAD, 0.1)], [CHECK]),
+    "browser": lambda: browser_table(BAD, [Visited(BAD, BAD, Said.REFUSED, BAD, (LEAF,), BAD, 200, BAD)], [CHECK]),
     "compare": lambda: compare_table([KeyDigest(BAD, BAD, BAD)], [CHECK]),
     "served": lambda: served_table(BAD, [Served(BAD, BAD, ("pem",), BAD), Served(BAD, BAD, (), "", BAD)], {"pem": LEAF}),
     "certificates": lambda: certificates_table(BAD, {BAD: LEAF, "b": None}),
@@ -320,3 +334,15 @@ def test_a_terminal_shows_words_as_they_are() -> None:
 def test_no_formula_is_made_of_a_command() -> None:
     """JupyterLab hands what stands between two dollar signs to MathJax, but for elements of these classes."""
     assert 'class="mathjax_ignore tex2jax_ignore"' in table("t", ("a",), [("$each | $x",)])._repr_html_()
+
+
+def test_pictures_stand_below_the_table() -> None:
+    """In a notebook, with words that are text whoever wrote them; a terminal shows none."""
+    seen = Visited("<b>$x</b>", "https://a/", Said.ACCEPTED, chain=(), title="<i>\x1b[31m", screenshot=b"\x89PNG")
+    check = Check("Does it?", "accepted", "accepted", Verdict.PASS)
+    shown = browser_table("as a browser sees it", [seen], [check])
+    page = shown._repr_html_()
+    assert 'src="data:image/png;base64,iVBORw==" alt="&lt;b&gt;$x&lt;/b&gt;: accepted"' in page
+    assert 'class="mathjax_ignore tex2jax_ignore"><figcaption>' in page
+    assert not re.search(r"<b>|<i>|\x1b", page)
+    assert "PNG" not in repr(shown)

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from runbook_lib import tables
 from runbook_lib.change.apply import finish
+from runbook_lib.change.browsing import Browsing
 from runbook_lib.change.noting import note_certificate, note_guard
 from runbook_lib.change.planning import GUARD, REHEARSAL, stands_on
-from runbook_lib.change.staging import Staging, made_for
+from runbook_lib.change.staging import made_for
 from runbook_lib.errors import CommandFailed, Refused, RunbookError
 from runbook_lib.models import Check, Command, CommandResult, Facts, Outcome, PlannedCommand
 from runbook_lib.parameters import is_ip_address
@@ -26,11 +27,11 @@ from runbook_lib.tables import Table
 API_PATIENCE_S = 15
 
 
-class Installing(Staging):
+class Installing(Browsing):
     """Puts a staged pair in place with the guard armed, and confirms it or lets the old pair come back."""
 
     approvable = True
-    order = ("check", "plan", "compare", "install", "confirm")
+    order = ("check", "plan", "compare", "browse before", "install", "browse", "confirm")
     _installed: Table | None = None
 
     @abstractmethod
@@ -151,7 +152,7 @@ class Installing(Staging):
         arming = next(index for index, each in enumerate(planned) if install.arms(each))
         prepared = await self.applier.run("install", planned[:arming])
         async with self._metered():
-            self._armed = True
+            self._armed, self._armed_at = True, time.monotonic()
             try:
                 armed = await self.applier.run("install", planned[arming : arming + 1])
             except CommandFailed as error:

@@ -1,11 +1,13 @@
 """What a run of a change writes into its record besides its commands: how it began, what it found, what others left to be noted."""
 
+import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 
 from runbook_lib import VERSION
 from runbook_lib.change.planning import digests_of
-from runbook_lib.models import ChangeFolder, Facts, Pair, State
+from runbook_lib.models import ChangeFolder, Facts, Pair, State, Visited
 from runbook_lib.record.archive import Record
 from runbook_lib.record.events import ours
 from runbook_lib.record.journal import last_run, orphans
@@ -76,3 +78,18 @@ def note_certificate(record: Record, role: str, pair: Pair) -> None:
         with suppress(OSError):  # a full disk here changes nothing of what is true on the server
             record.journal.write("certificate", role=role, **(leaf | dates))
             record.add_file(f"certificate-{role}.pem", "".join(each.pem for each in pair.chain).encode())
+
+
+def note_visits(record: Record, when: str, seen: Sequence[Visited]) -> None:
+    """What a browser said `before` or `after`; its pictures are kept as files."""
+    for number, each in enumerate(seen, 1):
+        name, digest = "", ""
+        with suppress(OSError):  # as above
+            if each.screenshot:
+                name = record.add_file(f"browser-{when}-{number}.png", each.screenshot).name
+                digest = hashlib.sha256(each.screenshot).hexdigest()
+            record.journal.write(
+                "browser", when=when, address=each.address, url=each.url, said=each.said, error=each.error,
+                chain=[one.sha256 for one in each.chain], protocol=each.protocol, status=each.status, title=each.title,
+                screenshot=name, screenshot_sha256=digest,
+            )  # fmt: skip

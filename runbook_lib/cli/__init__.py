@@ -27,16 +27,7 @@ if TYPE_CHECKING:
     from runbook_lib.change import Change
     from runbook_lib.session import Kind
 
-_EXIT_STATUS = """\b
-Exit status:
-  0  done, nothing-to-do, planned
-  1  failed unexpectedly
-  2  unusable parameters; nothing was changed
-  3  refused: the live pair is untouched
-  4  waiting for the CA
-  5  rolled-back: the old pair is serving
-  6  unknown: a person must look
-"""
+_EXIT_STATUS = "\n".join(("\b", "Exit status:", *(f"  {each.exit_code}  {each.meaning}" for each in Outcome)))
 _NOT_FOR_TRUST = {"ssh_password", "sudo_password"}  # nobody is asked for what is not used
 
 
@@ -260,7 +251,8 @@ def _run(values: Mapping[str, object], *kinds: "Kind") -> tuple[Outcome, Path | 
     from runbook_lib.session import NOTEBOOKS  # noqa: PLC0415
 
     folder = base() / "notebooks"
-    with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], Progress()) as runner:
+    progress = Progress()
+    with Runner([folder / f"{NOTEBOOKS[kind]}.ipynb" for kind in kinds], progress, progress.wait) as runner:
         chosen = {**as_shipped(), **values}  # what a person saved in a notebook is no default here
         record = None
         for _ in kinds:

@@ -10,6 +10,7 @@ from runbook_lib import VERSION
 from runbook_lib.cli.ending import heard
 from runbook_lib.cli.given import all_records, ask, base, parameters, record_folder, values_of
 from runbook_lib.errors import Refused, UnusableParameters
+from runbook_lib.files import read_regular
 from runbook_lib.models import Fault, Outcome
 from runbook_lib.secrets import REGISTRY
 from runbook_lib.tables import checks_table, summary_table, table
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("record", type=click.Path(path_type=Path))
-@click.option("--mask", is_flag=True, help="First mask the secrets that are found in it; the journal says where.")
+@click.option(
+    "--mask",
+    is_flag=True,
+    help="First mask the secrets that are found in it; the journal says where. Verify goes on naming it where it was sealed.",
+)
 @parameters
 def seal(record: Path, mask: bool, **given: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Seal a record that is not sealed: of a run that was killed, or in which a secret was found.
@@ -37,7 +42,8 @@ def seal(record: Path, mask: bool, **given: Any) -> None:  # noqa: ANN401, FBT00
 
     def sealing() -> tuple[Outcome, None]:
         folder = record_folder(record)
-        if " sha256:" in described(folder):
+        whole = " sha256:" in described(folder)
+        if whole and not mask:
             show(f"it is sealed: {described(folder)}")
             return Outcome.NOTHING_TO_DO, None
         prepared = prepare("audit", values_of(given["files"], given["inline"], given["pairs"]), base(), ask())
@@ -45,8 +51,9 @@ def seal(record: Path, mask: bool, **given: Any) -> None:  # noqa: ANN401, FBT00
             raise UnusableParameters([Fault("signing_key", "is empty", "the SSH key that seals")])
         opened = open_record(folder.parent, folder.name, REGISTRY.redact)
         try:
-            if mask:
-                mask_finds(opened, REGISTRY)
+            if mask and not mask_finds(opened, REGISTRY) and whole:
+                show(f"nothing was found in it that can be masked, and it is sealed: {described(folder)}")
+                return Outcome.NOTHING_TO_DO, None
             closed = close_record(opened, REGISTRY, operator=prepared.operator, key=prepared.signing, version=VERSION)
         finally:
             opened.journal.close()
@@ -72,7 +79,7 @@ def approve(record: Path, signing_key: Path, approver: str, records_dir: Path | 
     RECORD is a change id or a record's folder. Shows the plan that install or restore made with `apply: False`, and
     on a yes signs its digest. A run that applies is refused when its plan is another one by then.
     """
-    from runbook_lib.record.approval import APPROVER, last_plan  # noqa: PLC0415
+    from runbook_lib.record.approval import APPROVER, LARGEST_PLAN, last_plan  # noqa: PLC0415
     from runbook_lib.record.approval import approve as sign  # noqa: PLC0415
     from runbook_lib.record.archive import open_record  # noqa: PLC0415
     from runbook_lib.record.summary import fields  # noqa: PLC0415
@@ -99,7 +106,7 @@ def approve(record: Path, signing_key: Path, approver: str, records_dir: Path | 
         click.confirm(plain(f"Do you, {approver}, approve this plan for change {folder.name}?"), abort=True)
         opened = open_record(folder.parent, folder.name, REGISTRY.redact)
         try:
-            sign(opened, plan, path.read_bytes(), approver=approver, key=key)
+            sign(opened, plan, read_regular(path, LARGEST_PLAN), approver=approver, key=key)
         except (NotSigned, OSError) as error:
             raise Refused("the plan was not approved", why=str(error)) from None
         finally:

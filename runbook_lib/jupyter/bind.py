@@ -3,42 +3,32 @@
 import asyncio
 import datetime as dt
 import getpass
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Literal, overload
-
-from IPython.core.getipython import get_ipython
-from IPython.core.interactiveshell import InteractiveShell
+from collections.abc import Callable
 
 from runbook_lib.audit import Audit, audit
 from runbook_lib.change import Change, new_change_id, open_change
 from runbook_lib.change.apply import ticking
 from runbook_lib.errors import Refused, RunbookError, UnusableParameters
 from runbook_lib.jupyter.ending import Ending
+from runbook_lib.jupyter.forms import Form
 from runbook_lib.jupyter.headless import announce
 from runbook_lib.jupyter.notebook import Ran
+from runbook_lib.jupyter.progress import Progress
 from runbook_lib.jupyter.recorder import Recorder
 from runbook_lib.models import Outcome
-from runbook_lib.parameters import Parameters, project_folder
 from runbook_lib.record.archive import Record, open_record
 from runbook_lib.secrets import REGISTRY
-from runbook_lib.session import NOTEBOOKS, Kind, Prepared, prepare
+from runbook_lib.session import NOTEBOOKS, Prepared, prepare
 
-_PLAIN = (str, int, float, list, dict, tuple, type(None))
-_NOTHING = object()
 _endings: list[Ending] = []
 _recorders: list[Recorder] = []
 
 
-@overload
-async def bind(kind: Literal["audit"]) -> Audit: ...
-@overload
-async def bind(kind: Literal["request", "install", "restore"]) -> Change: ...
-async def bind(kind: Kind) -> Change | Audit:
-    """Binds the notebook to its server: takes the parameters cell, starts the recorder, connects and reads.
+async def bind(inputs: Form) -> Change | Audit:
+    """Binds the notebook to its server: takes what the form holds, starts the recorder, connects and reads.
 
     Args:
-        kind: Which notebook this is: `audit`, `request`, `install` or `restore`.
+        inputs: The notebook's form.
 
     Returns:
         The run whose methods the following cells call.
@@ -47,18 +37,14 @@ async def bind(kind: Kind) -> Change | Audit:
         UnusableParameters: With every fault; nothing was contacted.
         Refused: The server could not be reached or read; nothing was changed.
     """
-    shell = get_ipython()
-    if shell is None:
-        raise Refused("bind is called outside a notebook", todo="run the notebooks, or `runbook`")
     carried = await _close_earlier()
-    base = project_folder(Path.cwd())
-    values = given_parameters(shell.user_ns, shell.user_ns_hidden)
-    name = NOTEBOOKS[kind]
-    recorder = Recorder(shell, REGISTRY.redact, lambda: REGISTRY.longest, base / "notebooks" / f"{name}.ipynb")
-    recorder.start(carried)
+    kind, base, name = inputs.kind, inputs.base, NOTEBOOKS[inputs.kind]
+    recorder = Recorder(inputs.shell, REGISTRY.redact, lambda: REGISTRY.longest, base / "notebooks" / f"{name}.ipynb")
+    recorder.start(carried, {inputs.cell: inputs.table()})
     _recorders.append(recorder)
+    ask = _ask if inputs.interactive else None
     try:
-        prepared = prepare(kind, values, base, _asker(shell, values.get("mode", "auto")))
+        prepared = prepare(kind, inputs.values, base, ask, handed_in=inputs.handed_in)
     except UnusableParameters:
         announce(None, Outcome.UNUSABLE)
         raise
@@ -69,6 +55,8 @@ async def bind(kind: Kind) -> Change | Audit:
 
     def recorded(change_id: str) -> Record:
         ending.record = record = open_record(prepared.records, change_id, REGISTRY.redact)
+        if inputs.interactive:
+            record.journal.heard = Progress()
         announce(record.folder)
         recorder.attach(record.notebook_path(started, name))
         return record
@@ -84,23 +72,6 @@ async def bind(kind: Kind) -> Change | Audit:
             announce(None, ended.outcome)
         raise ended from None
     return ending.change
-
-
-def given_parameters(namespace: Mapping[str, object], there_before: Mapping[str, object]) -> dict[str, object]:
-    """The parameters as they stand in the notebook.
-
-    Every name that holds plain data counts, so that a misspelt one, which papermill only logs, is refused and not ignored.
-
-    Args:
-        namespace: The names of the notebook.
-        there_before: Names that stood there before the first cell ran: IPython's own, and those of start-up files.
-    """
-    return {
-        name: value
-        for name, value in namespace.items()
-        if name in Parameters.model_fields
-        or (isinstance(value, _PLAIN) and not name.startswith("_") and value is not there_before.get(name, _NOTHING))
-    }
 
 
 def _stopped(host: str) -> Refused:
@@ -133,12 +104,9 @@ async def _audited(prepared: Prepared, recorded: Callable[[str], Record]) -> Aud
     return found
 
 
-def _asker(shell: InteractiveShell, mode: object) -> Callable[[str], str] | None:
-    """Asks the person at the notebook for a secret; None where nobody is there to answer."""
-    answers = bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
-    if mode == "headless" or (mode == "auto" and not answers):
-        return None
-    return lambda name: getpass.getpass(f"{name}: ")
+def _ask(name: str) -> str:
+    """Asks the person at the notebook for a secret."""
+    return getpass.getpass(f"{name}: ")
 
 
 async def _close_earlier() -> list[Ran]:
@@ -151,4 +119,4 @@ async def _close_earlier() -> list[Ran]:
     return carried
 
 
-__all__ = ["bind", "given_parameters"]
+__all__ = ["bind"]

@@ -60,10 +60,13 @@ class Runner:
     Args:
         notebooks: The files to be run, in order; the kernel of each is started while the one before it runs.
         on_event: Hears every event of the journal as it happens.
+        on_wait: Called again and again meanwhile.
     """
 
-    def __init__(self, notebooks: Sequence[Path], on_event: Callable[[Event], None]) -> None:
-        self._notebooks, self._on_event = list(notebooks), on_event
+    def __init__(
+        self, notebooks: Sequence[Path], on_event: Callable[[Event], None], on_wait: Callable[[], None]
+    ) -> None:
+        self._notebooks, self._on_event, self._on_wait = list(notebooks), on_event, on_wait
         self._stopping = False
         self._signals = _Signals(self._stop)
 
@@ -114,6 +117,7 @@ class Runner:
                 # again and again: an interrupt that comes between two cells is lost, one that comes twice in a cell is not heard
                 interrupted = time.monotonic()
                 kernel.interrupt()
+            self._on_wait()
             time.sleep(POLL_S)
 
     def _tell(self, journal: Path, offset: int) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 INJECTED = "# Parameters"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _OF_ANOTHER_RUN = {"runbook", "papermill", "execution", "widgets"}
 Json = dict[str, Any]
 
@@ -31,7 +32,10 @@ def output(kind: str, content: Json) -> Json:
         "execute_result": ("data", "metadata", "execution_count"),
         "error": ("ename", "evalue", "traceback"),
     }[kind]
-    return {"output_type": kind, **{name: content[name] for name in fields}}
+    kept = {"output_type": kind, **{name: content[name] for name in fields}}
+    if "data" in kept:  # a widget is gone with its page; what stands beside it is kept
+        kept["data"] = {name: each for name, each in kept["data"].items() if name != _WIDGET}
+    return kept
 
 
 def as_kept(notebook: Json) -> Json:

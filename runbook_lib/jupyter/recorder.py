@@ -19,6 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from runbook_lib.files import write_whole
 from runbook_lib.jupyter.notebook import INJECTED, Json, Ran, as_kept, executed, homes_of, output
+from runbook_lib.tables import Table
 
 INTERVAL_S = 0.25
 _PARAMETERS = re.compile(r"^host\s*=", re.MULTILINE)
@@ -55,12 +56,13 @@ class Recorder:
         self._at_rest: AtRest = lambda _failed: None
         self._resting: asyncio.Task[None] | None = None
 
-    def start(self, carried: Sequence[Ran]) -> None:
+    def start(self, carried: Sequence[Ran], shown: Mapping[int, Table]) -> None:
         """Begins with the cell that is running.
 
         Args:
             carried: What the recorder before this one in the same kernel handed on; without any, the cells before are
                 taken from the shell's history, without outputs.
+            shown: What stands in the record as the output of a cell before, by its execution count: a form as it was read.
         """
         inputs = self._shell.history_manager.input_hist_raw  # type: ignore[union-attr]
         self._shell.history_manager.enabled = False  # type: ignore[union-attr]
@@ -72,6 +74,15 @@ class Recorder:
         self._ran = list(carried) or ran[begins[-1] if begins else 0 :]
         if self._ran and not carried:
             self._ran[-1].message, self._ran[-1].started = self._parent(), _now()
+        for each in self._ran:
+            if table := shown.get(each.execution_count or 0):
+                bundle = {"text/plain": repr(table), "text/html": table._repr_html_()}
+                each.outputs = [
+                    output(
+                        "execute_result",
+                        {"data": self._clean(bundle), "metadata": {}, "execution_count": each.execution_count},
+                    )
+                ]
         self._first = len(self._ran) - 1
         self._session.send = self._sent
         self._shell.events.register("pre_run_cell", self._begin)

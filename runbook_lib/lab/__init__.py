@@ -1,6 +1,6 @@
 """An embedded practice server: SSH, sudo, docker and nginx as an Apstra server shows them, on loopback, without root.
 
-It imports nothing else of the package. `docs/practice-server.md` says what it imitates and what it does not.
+It imports nothing else of the package. `docs/explanation/practice-server.md` says what it imitates and what it does not.
 """
 
 from runbook_lib.lab.server import PracticeServer

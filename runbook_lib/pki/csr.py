@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from runbook_lib.models import CertificateRequest, Check, Verdict
-from runbook_lib.pki.certificates import alternative_names, key_type, quiet, usages
+from runbook_lib.pki.certificates import alternative_names, key_type, quiet, spki_sha256_of, usages
 from runbook_lib.pki.foreign import UNREADABLE
 
 SOURCE = "vendor's step 3, KB37299"
@@ -143,6 +143,7 @@ class WrittenRequest:
     subject: tuple[tuple[str, str], ...]
     san: tuple[str, ...]
     key: str
+    spki_sha256: str
     signed: bool
     signature_hash: str
     key_usage: tuple[str, ...] | None
@@ -173,6 +174,7 @@ def _read(csr: x509.CertificateSigningRequest) -> WrittenRequest:
         subject=tuple((ours.get(each.oid, each.oid.dotted_string), str(each.value)) for each in csr.subject),
         san=alternative_names(san if isinstance(san, x509.SubjectAlternativeName) else None),
         key=key_type(csr.public_key()),
+        spki_sha256=spki_sha256_of(csr.public_key()),
         signed=csr.is_signature_valid,
         signature_hash=csr.signature_hash_algorithm.name if csr.signature_hash_algorithm else "",
         key_usage=usages(usage) if isinstance(usage, x509.KeyUsage) else None,

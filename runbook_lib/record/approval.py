@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
@@ -17,6 +18,7 @@ NAMESPACE = "apstra-runbook-approval"
 APPROVER = re.compile(r"[A-Za-z0-9@._+-]+")  # a principal of allowed_signers that can stand in a file's name
 _NAMED = re.compile(r"approval-([0-9a-f]{16})-(" + APPROVER.pattern + r")(?:-\d+)?\.sig")
 LARGEST_SIGNATURE = 1 << 16
+LARGEST_PLAN = 1 << 24
 SHOWN = 40  # lines of a difference
 
 
@@ -90,8 +92,9 @@ def approvers(folder: Path, document: bytes, allowed_signers: str) -> Iterator[A
         ):  # a number may be add_file's, or the person's
             try:
                 key = signer_of(
-                    document, path.read_bytes(), principal=name, allowed_signers=allowed_signers, namespace=NAMESPACE
-                )
+                    document, read_regular(path, LARGEST_SIGNATURE),
+                    principal=name, allowed_signers=allowed_signers, namespace=NAMESPACE,
+                )  # fmt: skip
             except (NotSigned, OSError, ValueError):
                 continue
             yield Approver(name, key)
@@ -107,7 +110,12 @@ def bring(record: Record, document: bytes) -> None:
     """Copies approvals of the same plan from the other records: every restore has a record of its own, and so has its plan."""
     for path in record.folder.parent.glob(f"*/files/approval-{digest(document)[:16]}-*.sig"):
         if path.parents[1] != record.folder:
-            record.add_file(path.name, read_regular(path, LARGEST_SIGNATURE))
+            try:
+                signature = read_regular(path, LARGEST_SIGNATURE)
+            except OSError as error:  # whoever may write there keeps no other approval from counting
+                record.journal.write("note", text=f"an approval of this plan cannot be read: {path}: {error.strerror}")
+            else:
+                record.add_file(path.name, signature)
 
 
 def last_approved(folder: Path, allowed_signers: str) -> bytes | None:
@@ -115,9 +123,10 @@ def last_approved(folder: Path, allowed_signers: str) -> bytes | None:
     for event in reversed(read(folder)):
         if event["event"] == "plan" and event.get("file"):
             path = folder / "files" / Path(str(event["file"])).name
-            document = path.read_bytes() if path.is_file() else b""
-            if next(approvers(folder, document, allowed_signers), None):
-                return document
+            with suppress(OSError):
+                document = read_regular(path, LARGEST_PLAN)
+                if next(approvers(folder, document, allowed_signers), None):
+                    return document
     return None
 
 

@@ -2,15 +2,20 @@
 
 import datetime as dt
 import json
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib.errors import Refused
-from runbook_lib.files import write_whole
+from runbook_lib.files import read_regular, write_whole
 from runbook_lib.models import CHANGE_ID
 from runbook_lib.record.journal import NOT_OURS, Event, Journal, read
 from runbook_lib.tables import milliseconds
+
+_MAY_BE_EMPTY = {".", "files", "notebooks", "seals"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +30,13 @@ class Record:
         stem, suffix = Path(name).stem, Path(name).suffix
         for number in range(1, 1000):
             path = self.folder / "files" / (name if number == 1 else f"{stem}-{number}{suffix}")
-            if not path.exists():
+            if not os.path.lexists(path):
                 write_whole(path, data)
                 self.journal.write("file", name=path.name, bytes=len(data))
                 return path
-            if path.read_bytes() == data:
-                return path
+            with suppress(OSError):  # what is no file of ours, or is another one
+                if read_regular(path, len(data), follow=False) == data:
+                    return path
         msg = f"a thousand files named {name}"
         raise FileExistsError(msg)
 
@@ -105,6 +111,14 @@ def told(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one line an eve
             return f"{event['role']}: {event['common_name']}, until {event['not_after'][:10]}, sha256 {event['sha256']}"
         case "probe":
             return f"outage {milliseconds(event['outage_ms'])} in {event['samples']} probes"
+        case "browser":
+            told_of = (
+                event["error"],
+                event["protocol"],
+                f"HTTP {event['status']}" * bool(event["status"]),
+                event["title"],
+            )
+            return f"{event['when']}: {event['address']}: {', '.join(filter(None, (event['said'], *told_of)))}"
         case "guard":
             return "; ".join(event["lines"])
         case "file":
@@ -130,11 +144,43 @@ def counted(words: Sequence[str]) -> str:
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """Every file of a record by its path in it; a link is one, wherever it leads, and is not followed."""
-    found = (each for each in sorted(folder.rglob("*")) if each.is_symlink() or not each.is_dir())
-    return {str(each.relative_to(folder)): each for each in found}
+    """Every file of a record by its path in it, and whatever else is the last thing on its path.
+
+    A link is one, wherever it leads, and is not followed; so is a folder in which nothing lies, but for those that a record
+    begins with, and one that cannot be read: whoever reads all that is here must not pass over it.
+    """
+    found: list[Path] = []
+    folders = [folder]
+    while folders:
+        here = folders.pop()
+        within = folders_and_others(here)
+        if within is None or not (any(within) or str(here.relative_to(folder)) in _MAY_BE_EMPTY):
+            found.append(here)
+        for each, more in zip(within or (), (folders, found), strict=False):
+            more.extend(each)
+    return {str(each.relative_to(folder)): each for each in sorted(found)}
+
+
+def folders_and_others(folder: Path) -> tuple[list[Path], list[Path]] | None:
+    """What lies in a folder: the folders, and everything else, links to folders among it; None where that cannot be read."""
+    inside: tuple[list[Path], list[Path]] = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for each in entries:
+                inside[not each.is_dir(follow_symlinks=False)].append(Path(each.path))
+    except OSError:
+        return None
+    return inside
 
 
 def contents(folder: Path) -> tuple[str, ...]:
     """The files of a record with their sizes."""
-    return tuple(f"{name}  {path.lstat().st_size} bytes" for name, path in files_of(folder).items())
+    return tuple(f"{name}  {_size(path)}" for name, path in files_of(folder).items())
+
+
+def _size(path: Path) -> str:
+    try:
+        facts = path.lstat()
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    return "no regular file" if not stat.S_ISREG(facts.st_mode) else f"{facts.st_size} bytes"

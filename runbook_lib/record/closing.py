@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.files import write_whole
+from runbook_lib.files import read_regular, sha256_of, write_whole
 from runbook_lib.record.archive import Record
-from runbook_lib.record.gate import Find, search
+from runbook_lib.record.gate import MOST, Find, search
 from runbook_lib.record.journal import NAME, NOT_OURS, read
 from runbook_lib.record.report import render
 from runbook_lib.record.seal import REPORT, Seal, digest, next_name, seal
@@ -73,22 +73,16 @@ def _searched(record: Record, registry: Registry, operator: str, key: SigningKey
     )  # fmt: skip
     if found:
         return f"the record holds {'; '.join(found)}"
-    if changed := [each for each in altered(record.folder) if each not in _repaired(record.folder)]:
+    if changed := altered(record.folder, repairs=False):
         return f"the record is not as it was sealed: {'; '.join(changed)}"
     return "" if key else NO_KEY
-
-
-def _repaired(folder: Path) -> Sequence[str]:
-    """What was altered on purpose, as the journal says."""
-    return [f"{event.get('file')}: altered" for event in read(folder) if event["event"] == "repair"]
 
 
 def _held(folder: Path, finds: Sequence[Find]) -> Iterator[tuple[str, str, str]]:
     """Each find, its file, and that file's digest; none for the journal, of which no line can change."""
     for each in finds:
-        path = folder / each.file
-        if path.is_file() and not path.is_symlink():
-            yield str(each), each.file, "" if each.file == NAME else digest(path.read_bytes())
+        with suppress(OSError):  # what is no file of ours
+            yield str(each), each.file, "" if each.file == NAME else sha256_of(folder / each.file)
 
 
 def _standing(folder: Path) -> Sequence[str]:
@@ -102,19 +96,29 @@ def _standing(folder: Path) -> Sequence[str]:
 
 
 def _is(path: Path, known: str) -> bool:
-    return path.is_file() and not path.is_symlink() and digest(path.read_bytes()) == known
+    try:
+        return sha256_of(path) == known
+    except OSError:
+        return False
 
 
-def mask_finds(record: Record, registry: Registry) -> None:
+def mask_finds(record: Record, registry: Registry) -> tuple[str, ...]:
     """Masks the secrets in the notebooks and files of a record; the journal says where, and how the file was before.
+
+    Returns:
+        What was masked. A record in which it was sealed before is not proven any more: `verify` names the repair.
 
     Raises:
         OSError: A file cannot be written.
     """
+    masked = []
     for name in dict.fromkeys(each.file for each in search(record.folder, registry)):
         path = record.folder / name
-        if name.startswith(("notebooks/", "files/")) and path.is_file() and not path.is_symlink():
-            before = path.read_bytes()
+        if name.startswith(("notebooks/", "files/")):
+            try:
+                before = read_regular(path, MOST, follow=False)
+            except OSError:  # the gate has named it, and goes on doing so
+                continue
             after = _masked(path, before, registry)
             if after != before:
                 record.journal.write(
@@ -125,6 +129,8 @@ def mask_finds(record: Record, registry: Registry) -> None:
                     text=f"secrets are masked in {name}",
                 )
                 write_whole(path, after)
+                masked.append(name)
+    return tuple(masked)
 
 
 def _masked(path: Path, data: bytes, registry: Registry) -> bytes:

@@ -4,14 +4,15 @@ A journal is evidence: a line that something else wrote, or that was cut short, 
 from it, so that whoever tells a record does not stumble over it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from runbook_lib.models import Check, Outcome
-from runbook_lib.record.journal import NAME, Event, event_of
+from runbook_lib.models import Check, Outcome, Said
+from runbook_lib.record.journal import Event, event_of, whole
 
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$"
 _Measured = Annotated[float, Field(ge=0, le=1e15)]
@@ -118,6 +119,21 @@ class _Probe(_Head):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Browser(_Head):
+    when: Literal["before", "after"]
+    address: str
+    said: Said
+    url: str = ""
+    error: str = ""
+    chain: tuple[str, ...] = ()
+    protocol: str = ""
+    status: int | None = None
+    title: str = ""
+    screenshot: Annotated[str, Field(pattern=r"^(browser-(before|after)-[0-9]+(-[0-9]+)?\.png)?$")] = ""
+    screenshot_sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Guard(_Head):
     lines: tuple[str, ...]
 
@@ -141,13 +157,12 @@ class _End(_Head):
     todo: str = ""
 
 
-_ANY: TypeAdapter[_Head] = TypeAdapter(_Head)
-_KINDS: dict[str, TypeAdapter[_Head]] = {
-    "run": TypeAdapter(_Run), "certificate": TypeAdapter(_Certificate), "facts": TypeAdapter(_Facts), "checks": TypeAdapter(_Checks),
-    "compare": TypeAdapter(_Compare), "plan": TypeAdapter(_Plan), "intent": TypeAdapter(_Intent), "result": TypeAdapter(_Result),
-    "probe": TypeAdapter(_Probe), "guard": TypeAdapter(_Guard), "file": TypeAdapter(_File), "unknown": TypeAdapter(_Orphans),
-    "settled": TypeAdapter(_Orphans), "end": TypeAdapter(_End),
+KINDS: Mapping[str, type[_Head]] = {
+    "run": _Run, "certificate": _Certificate, "facts": _Facts, "checks": _Checks, "compare": _Compare, "plan": _Plan, "intent": _Intent,
+    "result": _Result, "probe": _Probe, "browser": _Browser, "guard": _Guard, "file": _File, "unknown": _Orphans, "settled": _Orphans, "end": _End,
 }  # fmt: skip
+_ANY: TypeAdapter[_Head] = TypeAdapter(_Head)
+_READERS: Mapping[str, TypeAdapter[_Head]] = {name: TypeAdapter(kind) for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +184,7 @@ class Line:
 def lines_of(folder: Path) -> tuple[Line, ...]:
     """Every line of a record's journal, oldest first, a last one that was cut short too."""
     try:
-        lines = (folder / NAME).read_bytes().split(b"\n")
+        lines = whole(folder).split(b"\n")
     except OSError:
         return ()
     return tuple(map(_line, lines if lines[-1] else lines[:-1]))
@@ -183,7 +198,7 @@ def ours(folder: Path) -> tuple[Event, ...]:
 def _line(line: bytes) -> Line:
     event = event_of(line)
     name = event.get("event")
-    kind = _KINDS.get(name, _ANY) if isinstance(name, str) else _ANY
+    kind = _READERS.get(name, _ANY) if isinstance(name, str) else _ANY
     try:
         kind.validate_json(line, strict=True)
     except ValidationError:

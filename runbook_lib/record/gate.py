@@ -1,6 +1,7 @@
 """The gate before a seal: it searches a whole record for secrets and private keys, and names where one lies."""
 
 import base64
+import errno
 import json
 import re
 from bisect import bisect
@@ -13,12 +14,13 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from runbook_lib.files import read_regular
+from runbook_lib.files import begins_with, read_regular
 from runbook_lib.record.archive import files_of
 from runbook_lib.secrets import Registry
 
 MOST = 64 << 20  # bytes of one file; a larger one cannot be vouched for
 _KEY = "a private key"
+_UNSEARCHED = {errno.ELOOP: "a link", errno.EFBIG: f"more than {MOST >> 20} MiB"}
 _ENCRYPTED = b"age-encryption.org/v1\n"
 _SEQUENCE = re.compile(r"(?<![A-Za-z0-9+/_-])M[A-P][A-Za-z0-9+/_-]{2}")  # how the DER of a key begins in base64
 _BREAKS = re.compile(r"(?:\\n|\s)+")
@@ -62,14 +64,12 @@ def search(folder: Path, registry: Registry) -> tuple[Find, ...]:
 def _in_file(name: str, file: Path, registry: Registry) -> Iterator[Find]:
     yield from (Find("a file's name", "", what) for what in _in_text(name, registry))
     try:
-        data = read_regular(file, MOST + 1) if not file.is_symlink() else b""
-    except OSError:
-        data = b""
-        yield Find(name, "", "something that cannot be read")
-    if data.startswith(_ENCRYPTED):
+        if begins_with(file, _ENCRYPTED):
+            return
+        data = read_regular(file, MOST, follow=False)
+    except OSError as error:
+        yield Find(name, "", _UNSEARCHED.get(error.errno or 0, "something that cannot be read"))
         return
-    if file.is_symlink() or len(data) > MOST:
-        yield Find(name, "", "a link" if file.is_symlink() else f"more than {MOST >> 20} MiB")
     found = False
     for where, text in _texts(file, data):
         for what in _in_text(text, registry):

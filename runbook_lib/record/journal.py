@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import Refused
+from runbook_lib.files import read_regular
 from runbook_lib.models import ARMING, Outcome
 
 NAME = "journal.jsonl"
+LARGEST = 64 << 20  # bytes; a run writes some 40,000
 Event = Mapping[str, Any]
 # What reading an event raises that was written by something else.
 NOT_OURS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -35,12 +37,16 @@ class Journal:
         folder: The record's folder.
         redact: Takes secrets out of a text.
 
+    Attributes:
+        heard: Called with every event when it is on the disk.
+
     Raises:
         JournalUnusable: Another process writes it, or its lines do not hang together.
     """
 
     def __init__(self, folder: Path, redact: Callable[[str], str]) -> None:
         self._redact = redact
+        self.heard: Callable[[Event], object] = _nobody
         path = folder / NAME
         try:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -62,7 +68,12 @@ class Journal:
 
     def _go_on(self, path: Path) -> None:
         """Takes up number and hash of the last line; a line that a crash cut short is ended, and told as such."""
-        data = path.read_bytes()
+        try:
+            data = whole(path.parent)
+        except OSError as error:
+            raise JournalUnusable(
+                f"{path} cannot be read", why=error.strerror or "", todo="keep it as it is and use another records_dir"
+            ) from None
         torn = bool(data) and not data.endswith(b"\n")
         lines = data.splitlines()
         check_chain(lines[:-1] if torn else lines, path)
@@ -91,6 +102,7 @@ class Journal:
         line = json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
         self._append(self._before + line + b"\n")
         self._count, self.head, self._before = self._count + 1, _digest(line), b""
+        self.heard(content)
         return self.head
 
     def _append(self, data: bytes) -> None:
@@ -122,6 +134,10 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
         self._file = -1  # the number may soon be another file's
+
+
+def _nobody(_event: Event) -> None:
+    """Hears an event that nobody waits for."""
 
 
 def _digest(line: bytes) -> str:
@@ -169,9 +185,18 @@ def _is_torn(following: bytes, digest: str) -> bool:
 def read(folder: Path, offset: int = 0) -> tuple[Event, ...]:
     """The events of a record, oldest first, from a byte of the journal on; a line that is no event is left out."""
     try:
-        return events_in((folder / NAME).read_bytes()[offset:])
+        return events_in(whole(folder)[offset:])
     except OSError:
         return ()
+
+
+def whole(folder: Path) -> bytes:
+    """The journal of a record as it lies there.
+
+    Raises:
+        OSError: It cannot be read, or is no journal of ours: a link, a pipe, more than LARGEST bytes.
+    """
+    return read_regular(folder / NAME, LARGEST, follow=False)
 
 
 def events_in(data: bytes) -> tuple[Event, ...]:

@@ -23,7 +23,7 @@ BROKEN, UNREADABLE, TOO_LARGE, DAMAGED = "broken", "unreadable", "too-large", "d
 UNTOLD = (BROKEN, UNREADABLE, TOO_LARGE, DAMAGED)
 _SECOND = len("20261124T220000Z")
 _LONGEST = 200  # characters of a name or a ticket
-_NO_JOURNAL = {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
+_FAULTS = {errno.ENOENT: BROKEN, errno.ENOTDIR: BROKEN, errno.EINVAL: BROKEN, errno.EFBIG: TOO_LARGE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +120,12 @@ def _summary(folder: str, index: Index) -> RecordSummary:
         facts = os.lstat(path)
         if not stat.S_ISREG(facts.st_mode):
             return _untold(change_id, BROKEN)
-        if facts.st_size > LARGEST:
-            return _untold(change_id, TOO_LARGE)
         seen = identity(facts, _seals(folder))
         if derived := index.look_up(change_id, seen):
             return _kept(change_id, derived)
-        data = read_regular(Path(path), facts.st_size)
+        data = read_regular(Path(path), LARGEST)
     except OSError as error:
-        return _untold(change_id, BROKEN if error.errno in _NO_JOURNAL else UNREADABLE)
+        return _untold(change_id, _FAULTS.get(error.errno or 0, UNREADABLE))
     summary = _derived(change_id, journal.events_in(data))
     if summary.outcome != BROKEN:
         summary = replace(

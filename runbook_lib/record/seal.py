@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.files import read_regular, sha256_of, write_whole
 from runbook_lib.record.archive import files_of
-from runbook_lib.record.journal import NAME
+from runbook_lib.record.journal import LARGEST, NAME, whole
 
 if TYPE_CHECKING:
     from runbook_lib.sshsig import SigningKey
@@ -25,7 +25,6 @@ NAMESPACE = "apstra-runbook-record"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:apstra-certificate-runbooks:record:v1"
 FOLDER, REPORT = "seals", "report.html"
-LARGEST = 1 << 24  # bytes of a seal: a hundred a file of the record
 NUMBERED = re.compile(r"(\d{4})\.json")
 
 
@@ -79,25 +78,36 @@ def seal(folder: Path, *, operator: str, key: "SigningKey", version: str) -> Sea
 
 
 def digests(folder: Path) -> tuple[str, ...]:
-    """SHA-256 of each seal of a record, oldest first."""
-    return tuple(digest(each.read_bytes()) for each in sealed(folder))
+    """SHA-256 of each seal of a record, oldest first; empty for one that cannot be read."""
+    return tuple(map(_digest_of, sealed(folder)))
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
 
 
 def lines_sealed(folder: Path) -> int:
     """How many lines of the journal the newest seal speaks of, as it says itself; 0 where there is none that can be read."""
     try:
-        newest = sealed(folder)[-1]
-        data = b"" if newest.is_symlink() else read_regular(newest, LARGEST)
-        return int(statement_in(data)["predicate"]["journal"]["lines"])
+        return int(
+            statement_in(read_regular(sealed(folder)[-1], LARGEST, follow=False))["predicate"]["journal"]["lines"]
+        )
     except (IndexError, OSError, ValueError, KeyError, TypeError):
         return 0
 
 
 def described(folder: Path) -> str:
     """The newest seal with its digest, or that what was written last has none."""
-    seals, journal = sealed(folder), (folder / NAME).read_bytes()
+    seals = sealed(folder)
     try:
-        data = seals[-1].read_bytes() if seals else b"{}"
+        journal = whole(folder)
+    except OSError as error:
+        return f"{NAME} cannot be read: {error.strerror}"
+    try:
+        data = read_regular(seals[-1], LARGEST, follow=False) if seals else b"{}"
         lines = statement_in(data)["predicate"]["journal"]["lines"] if seals else 0
     except (OSError, ValueError, KeyError, TypeError):
         return f"{FOLDER}/{seals[-1].name} cannot be read"
@@ -116,14 +126,14 @@ def covered(folder: Path) -> Mapping[str, Path]:
 
 
 def _statement(folder: Path, *, operator: str, key: "SigningKey", version: str) -> bytes:
-    journal = (folder / NAME).read_bytes()
+    journal = whole(folder)
     digests = {NAME: digest(journal)} | {name: sha256_of(path) for name, path in covered(folder).items()}
     before = sealed(folder)
     predicate = {
         "change_id": folder.name, "operator": operator, "key": key.fingerprint, "version": version,
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "journal": {"lines": journal.count(b"\n"), "bytes": len(journal)},
-        "before": {"name": f"{FOLDER}/{before[-1].name}", "digest": {"sha256": digest(before[-1].read_bytes())}} if before else None,
+        "before": {"name": f"{FOLDER}/{before[-1].name}", "digest": {"sha256": sha256_of(before[-1])}} if before else None,
     }  # fmt: skip
     subjects = ",\n".join(f"  {json.dumps({'name': n, 'digest': {'sha256': d}})}" for n, d in digests.items())
     return (

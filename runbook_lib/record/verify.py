@@ -8,8 +8,8 @@ from typing import Any
 
 from runbook_lib.files import read_regular, sha256_of
 from runbook_lib.models import CHANGE_ID, Check, Verdict, judged
-from runbook_lib.record.archive import files_of
-from runbook_lib.record.journal import NAME, JournalUnusable, check_chain
+from runbook_lib.record.archive import files_of, folders_and_others
+from runbook_lib.record.journal import NAME, JournalUnusable, check_chain, event_of
 from runbook_lib.record.seal import FOLDER, NAMESPACE, NUMBERED, REPORT, digest, statement_in
 from runbook_lib.sshsig import NotAllowed, NotSigned, signer_of
 
@@ -34,7 +34,7 @@ class Proof(enum.StrEnum):
 
 NEXT = {
     Proof.PROVEN: "", Proof.NOT_SEALED: "run runbook seal", Proof.ALTERED: _KEEP_IT,
-    Proof.NOT_PROVEN: "ask whose key that is, or give --allowed-signers",
+    Proof.NOT_PROVEN: "give --allowed-signers, or ask who sealed it",
 }  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def verify(folder: Path, *, allowed_signers: str | None, expect: str = "") -> tu
         _uncovered(_SEALED, "a seal", [] if seals else ["no seal"]),
         _signatures(folder, seals, allowed_signers),
         _looked(seals, _check("Do the seals follow one another?", "each names the one before", _sequence(folder, seals))),
-        _looked(seals, _check("Is everything that was sealed as it was?", "every digest the same", _altered(files, seals, journal))),
+        _looked(seals, _unaltered(_altered(files, seals, journal))),
         (_uncovered if not seals or _later(seals, journal) else _check)(_COVERED, "nothing", _added(files, seals, journal)),
         _check("Do the journal's lines hang together?", "each carries the digest of the one before", _chain(journal, folder)),
         *([_expected(seals, expect)] if expect else []),
@@ -121,11 +121,17 @@ def _looked(seals: Sequence["_Seal"], check: Check) -> Check:
     return check if seals else replace(check, found="there is no seal", verdict=Verdict.UNKNOWN)
 
 
-def altered(folder: Path) -> tuple[str, ...]:
-    """What is not as the seals of a record or the lines of its journal say, but for the report, which every seal makes anew."""
+def altered(folder: Path, *, repairs: bool = True) -> tuple[str, ...]:
+    """What is not as the seals of a record or the lines of its journal say, but for the report, which every seal makes anew.
+
+    Args:
+        folder: The record.
+        repairs: Whether a file is told, too, that is another one only by repairs that the journal tells of.
+    """
     seals, files = tuple(_seals(folder)), files_of(folder)
     journal = _read(files[NAME]) if NAME in files else None
-    faults = (*_sequence(folder, seals), *_altered(files, seals, journal), *_chain(journal, folder))
+    found = [each for each, repaired in _altered(files, seals, journal).items() if repairs or not repaired]
+    faults = (*_sequence(folder, seals), *found, *_chain(journal, folder))
     return tuple(each for each in faults if not each.startswith(f"{REPORT}: "))
 
 
@@ -161,10 +167,9 @@ def _seals(folder: Path) -> Iterator[_Seal]:
 def _read(path: Path) -> bytes | None:
     """A file's bytes; None for what is no file of ours: a link, a pipe, one that cannot be read or has no end."""
     try:
-        data = None if path.is_symlink() else read_regular(path, MOST + 1)
+        return read_regular(path, MOST, follow=False)
     except OSError:
         return None
-    return None if data is None or len(data) > MOST else data
 
 
 def _digest(path: Path) -> str:
@@ -222,24 +227,56 @@ def _sequence(folder: Path, seals: Sequence[_Seal]) -> Iterator[str]:
         before = each
 
 
-def _altered(files: Mapping[str, Path], seals: Sequence[_Seal], journal: bytes | None) -> Sequence[str]:
-    """What is not as a seal says, each named once.
+def _unaltered(faults: Mapping[str, bool]) -> Check:
+    """The check of what was sealed. It does not pass for a repair either.
+
+    The digest of a seal in a ticket holds even whoever has the key; a journal that they write themselves must not set it aside.
+    """
+    check = _check("Is everything that was sealed as it was?", "every digest the same", faults)
+    if not faults or not all(faults.values()):
+        return check
+    todo = "ask who sealed it what was taken out: the file as it was is gone, and that nothing else was changed cannot be proven"
+    return replace(check, verdict=Verdict.WARN, todo=todo)
+
+
+def _altered(files: Mapping[str, Path], seals: Sequence[_Seal], journal: bytes | None) -> Mapping[str, bool]:
+    """What is not as a seal says, each named once, and whether the journal tells of it as a repair.
 
     The report is written anew by every run: the newest seal alone speaks of it, and none once a run has written after that.
     """
     later = _later(seals, journal)
-    faults = {f"{each.name}: {each.fault}": None for each in seals if each.fault}
+    faults = {f"{each.name}: {each.fault}": False for each in seals if each.fault}
     good = [each for each in seals if not each.fault]
     for each in good:
         for name, wanted in each.subjects.items():
             if name == NAME:
-                faults |= dict.fromkeys(_cut(journal, each))
+                faults |= dict.fromkeys(_cut(journal, each), False)
             elif name != REPORT or (each is good[-1] and not later):
                 if name not in files:
-                    faults[f"{name}: removed"] = None
-                elif _digest(files[name]) != wanted:
-                    faults[f"{name}: altered"] = None
-    return tuple(faults)
+                    faults[f"{name}: removed"] = False
+                elif (now := _digest(files[name])) != wanted:
+                    repaired = _repaired(name, wanted, now, good, journal)
+                    faults[repaired or f"{name}: altered"] = bool(repaired)
+    return faults
+
+
+def _repaired(name: str, sealed: str, now: str, seals: Sequence[_Seal], journal: bytes | None) -> str:
+    """How a file became another than was sealed, where one repair after the other in the journal leads to it as it is; else empty."""
+    known, at = sealed, ""
+    for event in map(event_of, (journal or b"").split(b"\n")):
+        if (event.get("event"), event.get("file"), event.get("before")) == ("repair", name, known):
+            known, at = str(event.get("after")), str(event["at"])
+    if not at or known != now:
+        return ""
+    by = next(
+        (
+            f"sealed so by {each.predicate['operator']} in {each.name}"
+            for each in seals
+            if each.subjects.get(name) == now
+        ),
+        "not sealed since",
+    )
+    return f"{name}: altered, as the journal says (repair, last {at[:19]}Z, before sha256 {sealed}, after sha256 {now}), {by}"
 
 
 def _cut(journal: bytes | None, each: _Seal) -> Iterator[str]:
@@ -258,12 +295,19 @@ def _added(files: Mapping[str, Path], seals: Sequence[_Seal], journal: bytes | N
     good = [each for each in seals if not each.fault]
     for each in good:
         known |= each.subjects.keys()
-    yield from (f"{name}: added" for name in sorted(files.keys() - known))
+    yield from (f"{name}: {_stranger(files[name])}" for name in sorted(files.keys() - known))
     if more := _later(seals, journal):
         lines = good[-1].predicate["journal"]["lines"] if good else 0
         yield f"{NAME}: {more} line{'' if more == 1 else 's'} after line {lines}"
         if good and _digest(files.get(REPORT, Path())) != good[-1].subjects.get(REPORT):
             yield f"{REPORT}: {'written anew' if REPORT in files else 'removed'} after that"
+
+
+def _stranger(path: Path) -> str:
+    """What it is that no seal covers; of a folder nothing but its last one can be named, and only where it holds no file."""
+    if path.is_symlink() or not path.is_dir():
+        return "added"
+    return "a folder that cannot be read" if folders_and_others(path) is None else "a folder, added"
 
 
 def _chain(journal: bytes | None, folder: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from runbook_lib.errors import Refused
 from runbook_lib.models import Command
 from runbook_lib.server.shell import RootShell
 
-CHUNK = 2 << 20
+CHUNK = 1 << 19  # bytes; in base64 they are less than a command may print
 LARGEST = 256 << 20
 
 

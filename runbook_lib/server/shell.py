@@ -17,7 +17,7 @@ from runbook_lib.errors import Locked, Refused, RunbookError, Unreachable
 from runbook_lib.models import Command, CommandResult
 from runbook_lib.secrets import redact
 
-LARGEST_OUTPUT = 4 << 20
+LARGEST_OUTPUT = 1 << 20
 LONGEST_COMPLAINT = 64 << 10  # characters of a command's standard error, its end: only people read it
 START_LIMIT_S = 30
 GRACE_S = 10
@@ -42,24 +42,31 @@ class RootShell:
 
     def __init__(self, process: "asyncssh.SSHClientProcess[bytes]", host: str) -> None:
         self._process, self._host = process, host
-        self._stdout, self._stderr = _Framed(process.stdout), _Framed(process.stderr)
+        self._stdout, self._stderr = _Framed(process.stdout), _Framed(process.stderr, end_alone=True)
         self._turn = asyncio.Lock()
 
-    async def run(self, command: Command) -> CommandResult:
+    async def run(self, command: Command, *, parts: int = 1) -> CommandResult:
         """Runs one command and waits for it.
+
+        Args:
+            command: The command.
+            parts: How many commands it is in one, each of which may print LARGEST_OUTPUT bytes.
 
         Raises:
             ShellLost: No answer came, so that the command's effect is unknown.
         """
-        return (await self.run_all([command]))[0]
+        return (await self.run_all([command], parts=parts))[0]
 
-    async def run_all(self, commands: Iterable[Command], *, bounded: bool = True) -> tuple[CommandResult, ...]:
+    async def run_all(
+        self, commands: Iterable[Command], *, bounded: bool = True, parts: int = 1
+    ) -> tuple[CommandResult, ...]:
         """Sends all commands at once, so that they cost one round trip, and collects their results in order.
 
         Args:
             commands: The commands; an unbounded one takes nothing on standard input.
             bounded: Whether each is a process that the server ends at its time limit; what only reads may save that and
                 costs half, and when it hangs the shell is given up.
+            parts: How many commands each is in one, each of which may print LARGEST_OUTPUT bytes.
 
         Raises:
             ShellLost: No answer came, so that the commands' effect is unknown.
@@ -71,7 +78,7 @@ class RootShell:
                 # half a letter, as JSON may hold one, must not keep the way back from being gone
                 text = "".join(frame(command, mark) for command, mark in sent).encode(errors="backslashreplace")
                 self._process.stdin.write(text)
-                return tuple([await self._collect(command, mark) for command, mark in sent])
+                return tuple([await self._collect(command, mark, parts) for command, mark in sent])
             except (asyncssh.Error, OSError, EOFError, TimeoutError) as error:
                 raise self._lost(error) from None
 
@@ -120,10 +127,10 @@ class RootShell:
             except (asyncssh.Error, OSError, EOFError, TimeoutError) as error:
                 raise self._lost(error) from None
 
-    async def _collect(self, command: Command, mark: str) -> CommandResult:
-        begun = time.monotonic()
+    async def _collect(self, command: Command, mark: str, parts: int = 1) -> CommandResult:
+        begun, sign, largest = time.monotonic(), mark.encode(), parts * LARGEST_OUTPUT
         async with asyncio.timeout(command.time_limit_s + KILL_AFTER_S + GRACE_S):
-            out, err = await asyncio.gather(self._stdout.between(mark.encode()), self._stderr.between(mark.encode()))
+            out, err = await asyncio.gather(self._stdout.between(sign, largest), self._stderr.between(sign, largest))
         stdout, _, status = out.rpartition(b"\n")
         return CommandResult(
             command=command,
@@ -169,16 +176,22 @@ def _frame_text(script: str, mark: str) -> str:
 
 
 class _Framed:
-    """One stream of the shell, read frame by frame."""
+    """One stream of the shell, read frame by frame.
 
-    def __init__(self, reader: "asyncssh.SSHReader[bytes]") -> None:
-        self._reader, self._seen = reader, bytearray()
+    Args:
+        reader: The stream.
+        end_alone: Whether of a frame that is too large the end is kept; else the shell is given up, as what is left could be
+            taken for the whole.
+    """
 
-    async def between(self, mark: bytes) -> bytes:
+    def __init__(self, reader: "asyncssh.SSHReader[bytes]", *, end_alone: bool = False) -> None:
+        self._reader, self._end_alone, self._seen = reader, end_alone, bytearray()
+
+    async def between(self, mark: bytes, largest: int) -> bytes:
         """What stands between `<mark><` and `>mark`, whatever came before; what follows is kept for the next frame."""
         begin = await self._find(mark + b"<", 0)
         del self._seen[: begin + len(mark) + 1]
-        end = await self._find(b">" + mark + b"\n", LARGEST_OUTPUT)
+        end = await self._find(b">" + mark + b"\n", largest)
         framed = bytes(self._seen[:end])
         del self._seen[: end + len(mark) + 2]
         return framed
@@ -190,6 +203,9 @@ class _Framed:
             if not largest:
                 del self._seen[:searched]
                 searched = 0
+            elif searched > largest and self._end_alone:
+                del self._seen[: largest // 2]
+                searched -= largest // 2
             elif searched > largest:
                 msg = f"a command printed more than {largest} bytes"
                 raise OSError(msg)

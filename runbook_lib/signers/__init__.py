@@ -104,7 +104,7 @@ def make_signer(
 def _local_ca(options: LocalCaOptions, resolve: Callable[[str, str], str], base: Path) -> Signer:
     field = "signer_options.ca_certificate"
     try:
-        known = read_certificates(read_regular(base / Path(options.ca_certificate).expanduser(), LARGEST + 1))
+        known = read_certificates(read_regular(base / Path(options.ca_certificate).expanduser(), LARGEST))
         field = "signer_options.ca_key"
         key = _ca_key(options, resolve, base)
         ours = spki_sha256_of(key.public_key())

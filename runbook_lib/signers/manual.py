@@ -30,7 +30,7 @@ class Manual:
         if self._file is None:
             return None
         try:
-            return read_regular(self._file, LARGEST + 1)
+            return read_regular(self._file, LARGEST)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -25,7 +25,7 @@ from tests.servers import FileState, ServerUnderTest
 
 PROJECT = Path(__file__).parents[2]
 Kind = Literal["request", "install", "restore"]
-PUTTING_IN_PLACE = ("check", "plan", "compare", "install", "confirm")
+PUTTING_IN_PLACE = ("check", "plan", "compare", "browse_before", "install", "browse", "confirm")
 STEPS: Mapping[Kind, tuple[str, ...]] = {
     "request": ("check", "plan", "back_up", "make_key", "make_csr", "sign"),
     "install": PUTTING_IN_PLACE,

@@ -20,11 +20,20 @@ Message = Mapping[str, Any]
 
 
 class Lab:
-    """A running `jupyter lab` on a loopback address, its root the project's notebooks. An async context manager."""
+    """A running `jupyter lab` on a loopback address. An async context manager.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._token = folder, secrets.token_hex(16)
+    Args:
+        folder: Where it keeps what is its own.
+        root: The notebooks that it serves.
+    """
+
+    def __init__(self, folder: Path, root: Path = NOTEBOOKS) -> None:
+        self._folder, self._root, self._token = folder, root, secrets.token_hex(16)
         self._port = free_port()
+
+    def address(self, path: str) -> str:
+        """Where a browser finds a file of its root, logged in."""
+        return f"http://127.0.0.1:{self._port}/lab/tree/{path}?token={self._token}"
 
     async def __aenter__(self) -> Self:
         self._process = self._start()
@@ -41,7 +50,7 @@ class Lab:
         own = {f"JUPYTER_{name}_DIR": str(self._folder / name.lower()) for name in ("CONFIG", "RUNTIME")}
         return start(
             "jupyter", "lab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self._port}",
-            f"--IdentityProvider.token={self._token}", f"--ServerApp.root_dir={NOTEBOOKS}",
+            f"--IdentityProvider.token={self._token}", f"--ServerApp.root_dir={self._root}",
             cwd=self._folder, log=self._folder / "lab.log", IPYTHONDIR=str(self._folder / "ipython"), **own,
         )  # fmt: skip
 

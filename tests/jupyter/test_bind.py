@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib.jupyter.bind import given_parameters
+from runbook_lib.jupyter.forms import given_parameters
 from runbook_lib.models import Outcome
 from runbook_lib.record.journal import outcome_of, read
 from tests.embedded import EmbeddedHost
@@ -17,7 +17,7 @@ from tests.jupyter.kernels import Kernel, Message
 from tests.realserver.host import SUDO_PASSWORD
 from tests.servers import wait_until
 
-BIND = 'from runbook_lib.jupyter.bind import bind\n\nchange = await bind("{kind}")'
+BIND = 'from runbook_lib.jupyter.bind import bind\nfrom runbook_lib.jupyter.forms import form\n\nchange = await bind(form("{kind}"))'
 
 
 @pytest.fixture
@@ -28,11 +28,15 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
     started.close()
 
 
+def kept_cell(cell_id: str) -> str:
+    """A cell of notebook 300 as it is kept."""
+    content = json.loads((NOTEBOOKS / "300_install_certificate.ipynb").read_text())
+    return "".join(next(cell for cell in content["cells"] if cell["id"] == cell_id)["source"])
+
+
 def parameters_cell(given: Mapping[str, object]) -> str:
     """A parameters cell that was filled in by hand."""
-    content = json.loads((NOTEBOOKS / "300_install_certificate.ipynb").read_text())
-    cell = next(cell for cell in content["cells"] if cell["id"] == "parameters")
-    return "".join(cell["source"]) + "\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items())
+    return kept_cell("parameters") + "\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items())
 
 
 def error(sent: list[Message]) -> dict[str, Any]:
@@ -113,7 +117,7 @@ def test_names_that_were_there_before_the_first_cell_are_nobodys_parameters(tmp_
             shown(kernel.run(code))
         kernel.run("1 / 0")
         kernel.run(
-            "from runbook_lib.jupyter.bind import given_parameters\nfrom IPython.core.getipython import get_ipython\n"
+            "from runbook_lib.jupyter.forms import given_parameters\nfrom IPython.core.getipython import get_ipython\n"
             "host = 'h'\nfrom pathlib import Path\nimport json\n"
             "Path('given').write_text(json.dumps(given_parameters(get_ipython().user_ns, get_ipython().user_ns_hidden)))"
         )
@@ -151,9 +155,10 @@ def test_the_record_of_a_second_run_in_a_kernel_holds_that_run_alone(
     record = request(given)
     for ticket in ("first", "second"):
         shown(kernel.run(parameters_cell(given | {"ticket": ticket}), cell_id="parameters"))
-        shown(kernel.run(BIND.format(kind="install"), cell_id="bind"))
+        for cell in ("form", "bind"):
+            shown(kernel.run(kept_cell(cell), cell_id=cell))
         shown(kernel.run("await change.check()", cell_id="check"))
-    kernel.run(BIND.format(kind="install"), cell_id="bind")
+    kernel.run(kept_cell("bind"), cell_id="bind")
     first, second, third = [
         json.loads(each.read_text())["cells"]
         for each in sorted((record / "notebooks").iterdir(), key=lambda each: each.stat().st_mtime_ns)

@@ -117,7 +117,7 @@ def test_a_run_that_could_not_begin_is_sealed(kernel: Kernel, given: dict[str, o
 def test_an_audit_is_sealed_with_its_last_cell(kernel: Kernel, given: dict[str, object], tmp_path: Path) -> None:
     """Its tables are in the sealed notebook."""
     shown(kernel.run(parameters_cell(given)))
-    shown(kernel.run('from runbook_lib.jupyter.bind import bind\n\naudit = await bind("audit")'))
+    shown(kernel.run(BIND.format(kind="audit").replace("change", "audit")))
     for cell in ("audit.served()", "audit.judged()"):
         shown(kernel.run(cell))
     (record,) = (tmp_path / "records").iterdir()

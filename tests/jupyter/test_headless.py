@@ -56,7 +56,7 @@ def with_cell(folder: Path, notebook: Path, after: str, code: str) -> Path:
 
 def run(notebook: Path, given: Mapping[str, object], on_event: Callable[[Event], None] = lambda _: None) -> Result:
     """Runs one notebook."""
-    with Runner([notebook], on_event) as runner:
+    with Runner([notebook], on_event, lambda: None) as runner:
         return runner.run(given)
 
 
@@ -77,7 +77,7 @@ def test_a_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """No thread, kernel, socket, folder or signal handler: one process can run any number of notebooks."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = left_behind()
-    with Runner([REQUEST, INSTALL], lambda _: None) as runner:
+    with Runner([REQUEST, INSTALL], lambda _: None, lambda: None) as runner:
         assert left_behind() != before
         assert runner.run({"host": "-"}).outcome is Outcome.UNUSABLE
     assert left_behind() == before
@@ -96,7 +96,7 @@ def test_a_replacement_through_both_notebooks(practice: EmbeddedHost, tmp_path: 
         arguments.update({each: argv(each) for each in now})
         early.append(len(now))
 
-    with Runner([REQUEST, INSTALL], hear) as runner:
+    with Runner([REQUEST, INSTALL], hear, lambda: None) as runner:
         first = runner.run(given)
         requested = len(heard)
         second = runner.run(given | {"change_id": first.record.name if first.record else ""})
@@ -204,7 +204,7 @@ def test_a_second_run_of_the_same_change_is_refused(practice: EmbeddedHost, tmp_
 def test_stopped_before_it_began(practice: EmbeddedHost, tmp_path: Path) -> None:
     """A signal between two notebooks is not lost: the next one is not begun."""
     before = signal.getsignal(signal.SIGTERM)
-    with Runner([REQUEST], lambda _: None) as runner:
+    with Runner([REQUEST], lambda _: None, lambda: None) as runner:
         os.kill(os.getpid(), signal.SIGTERM)
         result = runner.run(values(practice, tmp_path))
     assert (result.outcome, result.record) == (Outcome.REFUSED, None)
@@ -241,7 +241,7 @@ def test_an_ignored_signal_stays_ignored(practice: EmbeddedHost, tmp_path: Path)
     """Under nohup a closed terminal does not stop the run."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Runner([REQUEST], lambda _: None) as runner:
+        with Runner([REQUEST], lambda _: None, lambda: None) as runner:
             os.kill(os.getpid(), signal.SIGHUP)
             result = runner.run(values(practice, tmp_path, apply=False))
     finally:

@@ -25,7 +25,7 @@ from runbook_lib.secrets import REGISTRY
 secret = Path("secret").read_text()
 REGISTRY.add(secret, name="sudo_password")
 recorder = Recorder(get_ipython(), REGISTRY.redact, lambda: REGISTRY.longest, Path("source.ipynb"))
-recorder.start([])
+recorder.start([], {})
 recorder.attach(Path("executed.ipynb"))
 """.strip()
 

@@ -1,8 +1,10 @@
 """The gate: it finds a secret wherever one is put, names file and cell, and finds none where there is none."""
 
 import base64
+import html
 import json
 import os
+import pprint
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from runbook_lib.record.archive import open_record
 from runbook_lib.record.gate import search
 from runbook_lib.secrets import Registry
-from tests.record.sealing import notebook, run
+from tests.record.records import as_nobody, readable
+from tests.record.sealing import CHANGE, notebook, run
 
 SECRET = 's3cret & "of" the server'
 FORMS = {
@@ -30,6 +34,13 @@ FORMS = {
     "HTML": "s3cret &amp; &quot;of&quot; the server",
     **{f"base64 at {n}": base64.b64encode(b"xyz"[:n] + SECRET.encode() + b"!").decode() for n in range(3)},
     "base64 in lines": base64.encodebytes(b"y" * 50 + SECRET.encode()).decode(),
+    "Python's bytes": repr(SECRET.encode()),
+    "by pprint": pprint.pformat([SECRET], width=12),
+    "in a shell": "'s3cret & \"of\" the server'",
+    "in CSV": SECRET.replace('"', '""'),
+    "JSON in HTML": html.escape(json.dumps(SECRET)),
+    "coloured": SECRET.replace("of", "\x1b[31mof\x1b[0m"),
+    "letters without width": "\u200b".join(SECRET),
     "broken over lines": "\n".join(SECRET[at : at + 5] for at in range(0, len(SECRET), 5)),
 }
 ENCODED = ("PEM", "DER in base64", "DER in lines", "PEM in base64", "PEM in hex")
@@ -94,6 +105,50 @@ def test_private_keys_are_found(tmp_path: Path, kind: str, form: str) -> None:
     assert found(record.folder, Registry()) == [
         "a private key in notebooks/20260601T120000Z-300_install_certificate.ipynb, cell 2"
     ]
+
+
+def test_what_a_server_complains_of_is_searched(tmp_path: Path, registry: Registry) -> None:
+    """Standard error is masked as it comes; what was broken up within is found in the journal."""
+    record = run(tmp_path, 1)
+    complaints = [f"sudo: {form(SECRET)}: no such user" for form in ("\u200b".join, "\x1b[1m".join, "\u202e".join)]
+    for each in complaints:
+        assert registry.redact(each) == each
+        record.journal.write("result", step="install", purpose="p", status=1, stderr=each)
+    assert [each.rpartition(", line")[0] for each in found(record.folder, registry)] == [
+        "sudo_password in journal.jsonl"
+    ] * 3
+
+
+def test_a_folder_is_looked_into_or_named(tmp_path: Path, registry: Registry) -> None:
+    """Of one in which nothing lies nobody can say what lay there; in those that every record has nothing need lie."""
+    record = open_record(tmp_path, CHANGE, str)
+    record.journal.write("note", text="refused before anything was kept")
+    (record.folder / "seals").mkdir()
+    assert found(record.folder, registry) == []
+    (record.folder / "files" / "deep" / "deeper").mkdir(parents=True)
+    (record.folder / SECRET).mkdir()
+    assert found(record.folder, registry) == [
+        "something that cannot be read in files/deep/deeper",
+        "sudo_password in a file's name",
+        f"something that cannot be read in {SECRET}",
+    ]
+    (record.folder / "files" / "deep" / "deeper" / "answer.txt").write_text(SECRET)
+    (record.folder / SECRET).rmdir()
+    assert found(record.folder, registry) == ["sudo_password in files/deep/deeper/answer.txt"]
+
+
+def test_a_closed_folder_is_named(registry: Registry) -> None:
+    """Whoever seals may not look into it: what lies there is not passed over, wherever it is in the record."""
+    for name in (".", "files", "files/deep", "notebooks"):
+        with readable(CHANGE) as records:
+            record = records / CHANGE
+            (record / "files" / "deep").mkdir(exist_ok=True)
+            for each in (record, *record.rglob("*")):
+                each.chmod(0o755)
+            (record / "files" / "deep" / "answer.txt").write_text("nothing odd")
+            (record / name).chmod(0)
+            with as_nobody():
+                assert found(record, registry) == [f"something that cannot be read in {name}"]
 
 
 def test_what_cannot_be_vouched_for_is_named(tmp_path: Path, registry: Registry) -> None:

@@ -16,6 +16,7 @@ from types import ModuleType
 import pytest
 
 from runbook_lib import models
+from runbook_lib.files import read_regular
 from runbook_lib.record import index, journal, listing
 from runbook_lib.record.index import Index
 from runbook_lib.record.journal import NAME
@@ -41,8 +42,7 @@ class Lists:
 
     def _reads(self, path: Path, most: int) -> bytes:
         self.read.append(path.parent.name)
-        with path.open("rb") as file:
-            return file.read(most)
+        return read_regular(path, most)
 
     def __call__(self) -> tuple[RecordSummary, ...]:
         """What is listed; `read` is then what was read for it."""

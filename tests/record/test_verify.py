@@ -4,6 +4,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from runbook_lib.record.journal import NAME, Journal
 from runbook_lib.record.seal import NAMESPACE
 from runbook_lib.record.verify import Proof, proof_of, verify
 from runbook_lib.sshsig import SigningKey
+from tests.record.records import as_nobody
 from tests.record.sealing import CHANGE, OPERATOR, allowing, closed, run, sealed_record, signing_key
 
 SIGNED, FOLLOWS, ALTERED, ADDED, CHAIN = (
@@ -139,6 +141,31 @@ def test_what_happened_is_named(record: Path, key: SigningKey) -> None:
     )
     assert found[ADDED] == "files/more.pem: added"
     assert set(found) == {ALTERED, ADDED}
+
+
+def test_a_folder_that_no_seal_knows_is_named(record: Path, key: SigningKey) -> None:
+    """One in which nothing lies, at its end; one with a file in it by that file; one that cannot be looked into as such."""
+    (record / "files" / "deep" / "deeper").mkdir(parents=True)
+    (record / "more").mkdir()
+    assert faults(record, key) == {ADDED: "files/deep/deeper: a folder, added; more: a folder, added"}
+    (record / "more" / "x").touch()
+    assert faults(record, key) == {ADDED: "files/deep/deeper: a folder, added; more/x: added"}
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(record: Path, key: SigningKey) -> None:
+    """What lay there is missed, and it is said why nothing is seen."""
+    with tempfile.TemporaryDirectory() as open_to_all:
+        Path(open_to_all).chmod(0o755)
+        copy = Path(shutil.copytree(record, Path(open_to_all) / CHANGE))
+        for each in (copy, *copy.rglob("*")):
+            each.chmod(0o755 if each.is_dir() else 0o644)
+        (copy / "files").chmod(0)
+        with as_nobody():
+            found = faults(copy, key)
+        assert found[ADDED] == "files: a folder that cannot be read"
+        assert "files/certificate-1.pem: removed" in found[ALTERED]
+        (copy / "files").chmod(0o755)
+        assert faults(copy, key) == {}
 
 
 def test_lines_after_the_last_seal_are_named(record: Path, key: SigningKey) -> None:

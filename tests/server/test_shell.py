@@ -15,7 +15,7 @@ from runbook_lib.models import Command, CommandResult
 from runbook_lib.secrets import MASK, REGISTRY
 from runbook_lib.server import shell as room
 from runbook_lib.server.connection import connect
-from runbook_lib.server.shell import LARGEST_OUTPUT, RootShell, ShellLost, open_root_shell
+from runbook_lib.server.shell import LARGEST_OUTPUT, LONGEST_COMPLAINT, RootShell, ShellLost, open_root_shell
 from tests.embedded import EmbeddedHost
 from tests.realserver.host import SUDO_PASSWORD, RealHost
 from tests.server.hosts import cut, login, root_shell
@@ -284,11 +284,25 @@ async def test_output_is_capped(server: ServerUnderTest) -> None:
     async with root_shell(server) as shell:
         whole = await run(shell, f"head -c {LARGEST_OUTPUT - 100} /dev/zero | tr '\\0' x")
         assert whole.stdout == "x" * (LARGEST_OUTPUT - 100)
-    for script in ("yes", "yes >&2", f"head -c {LARGEST_OUTPUT * 2} /dev/zero"):
+        three = Command("three commands in one", f"head -c {LARGEST_OUTPUT * 3 - 100} /dev/zero | tr '\\0' x")
+        assert len((await shell.run(three, parts=3)).stdout) == LARGEST_OUTPUT * 3 - 100
+    assert LARGEST_OUTPUT == 1 << 20
+    for script in ("yes", f"head -c {LARGEST_OUTPUT * 2} /dev/zero"):
         async with root_shell(server) as shell:
             with pytest.raises(ShellLost) as caught:
                 await run(shell, script, time_limit_s=5)
             assert str(LARGEST_OUTPUT) in caught.value.why
+
+
+async def test_of_standard_error_the_end_is_kept(server: ServerUnderTest) -> None:
+    """A program that complains without end is ended by its own time limit; the shell, and the way back with it, are still there."""
+    async with root_shell(server) as shell:
+        loud = await run(shell, f"head -c {LARGEST_OUTPUT * 3} /dev/zero | tr '\\0' x >&2; echo the end >&2; echo out")
+        assert (loud.status, loud.stdout, loud.stderr[-9:]) == (0, "out\n", "the end\n"[-9:].rjust(9, "x"))
+        assert len(loud.stderr) == LONGEST_COMPLAINT
+        endless = await run(shell, "yes >&2", time_limit_s=1)
+        assert (endless.timed_out, len(endless.stderr)) == (True, LONGEST_COMPLAINT)
+        assert (await run(shell, "echo still here")).stdout == "still here\n"
 
 
 async def test_a_shell_that_stops_answering_is_given_up(

@@ -19,8 +19,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from runbook_lib.models import Check, KeyDigest, Verdict
 from runbook_lib.record.archive import counted, told
 from runbook_lib.record.events import Line, lines_of
-from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run
+from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run, whole
 from runbook_lib.record.report.attempts import QUIET, SHORT, attempts, filled, moment, odd_checks, touched
+from runbook_lib.record.report.browser import pictures, visits
 from runbook_lib.record.report.commands import commands_of
 from runbook_lib.record.report.evidence import Audited, audited, certificates, kept
 from runbook_lib.record.report.headline import headline
@@ -67,6 +68,8 @@ def render(folder: Path, sealing: str) -> str:
         facts=[*_facts(run, summary, approvals, judged["counts"]), ("seal", sealing.partition(". ")[0].rstrip("."))],
         notices=[*_later(runs[number + 1 :]), *_odd(lines)],
         certificates=certificates(folder, run, [event for each in runs[:number] for event in each]),
+        visits=visits(run),
+        pictures=pictures(folder, run),
         probes=list(_of(run, "probe")),
         changes=changes,
         approvals=[each for each in approvals if each["event"] == "approved" or each in run] or approvals[-1:],
@@ -250,7 +253,7 @@ def _in_css(text: str) -> str:
 def _chain(folder: Path) -> dict[str, str]:
     """What can be said of the journal as a whole, and the hash of its last line."""
     try:
-        *lines, torn = (folder / NAME).read_bytes().split(b"\n")
+        *lines, torn = whole(folder).split(b"\n")
         check_chain(lines, Path(NAME))
     except OSError as error:
         return {"journal": f"{NAME} cannot be read: {error.strerror}.", "head": ""}

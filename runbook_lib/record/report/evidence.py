@@ -91,7 +91,7 @@ def _chains(folder: Path) -> dict[str, tuple[Certificate, ...]]:
     found = {}
     for path in sorted(folder.glob("files/certificate-*.pem")):
         with contextlib.suppress(OSError, ValueError):  # what cannot be read as one is among the files all the same
-            found[path.name] = read_certificates(read_regular(path, LARGEST + 1))
+            found[path.name] = read_certificates(read_regular(path, LARGEST))
     return found
 
 

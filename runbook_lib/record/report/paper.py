@@ -1,21 +1,12 @@
 """The report on paper: Chromium prints it, where it is installed."""
 
-import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from runbook_lib.chromium import flags, installed
+
 LIMIT_S = 60
-_QUIET = (
-    "--headless",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 class NotPrinted(Exception):
@@ -36,14 +27,13 @@ def print_report(page: Path, pdf: Path) -> None:
         raise NotPrinted(
             f"there is no {page.name} in this record: its last run did not come to its end; `runbook seal` makes it"
         )
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    browser = installed()
     if browser is None:
         raise NotPrinted("no Chromium is installed here; any browser prints report.html, too")
-    alone = ("--no-sandbox",) if os.geteuid() == 0 else ()  # as root it does not start with one
     with tempfile.TemporaryDirectory(prefix="runbook-print-") as profile:
         printing = [
-            *_QUIET,
-            *alone,
+            "--headless",
+            *flags(),
             f"--user-data-dir={profile}",
             "--no-pdf-header-footer",
             f"--print-to-pdf={pdf.resolve()}",

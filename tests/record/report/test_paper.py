@@ -1,12 +1,12 @@
 """The report on paper, printed by a real Chromium."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-from runbook_lib.record.report.paper import BROWSERS, NotPrinted, print_report
+from runbook_lib.chromium import installed
+from runbook_lib.record.report.paper import NotPrinted, print_report
 from tests.record.sealing import closed, run
 
 
@@ -20,7 +20,7 @@ def report(tmp_path: Path) -> Path:
 
 def test_it_is_printed(report: Path, tmp_path: Path) -> None:
     """A PDF of some pages, and nothing else is left beside it."""
-    if not any(map(shutil.which, BROWSERS)):
+    if not installed():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("printing needs chromium")
     pdf = tmp_path / "paper" / "report.pdf"
     pdf.parent.mkdir()

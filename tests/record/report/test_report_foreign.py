@@ -146,9 +146,9 @@ def test_links_lead_to_files_of_the_record_and_nowhere_else(tmp_path: Path) -> N
     files = {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file() and not each.is_symlink()}
     assert set(found) == files - {"report.html"}
     assert found.count("notebooks/20260601T120005Z-300_install.ipynb") == 2
-    for each in ("files/secret", "elsewhere", "files/pipe"):
+    for each in ("files/secret", "elsewhere", "files/pipe", "files/deeper"):
         assert each in page.text
-    assert page.text.count("no regular file") == 4
+    assert page.text.count("no regular file") == 5
     assert "passwd" not in page.text
 
 
