@@ -191,7 +191,7 @@ def test_a_secret_in_a_sealed_record_is_masked_on_request(tmp_path: Path, key: S
     assert (again.exit_code, "nothing was found" in again.output) == (0, True)
     assert len(sealed(record.folder)) == 2
     verified = typed("verify", record.folder, "--allowed-signers", tmp_path / "allowed")
-    assert (verified.exit_code, "NOT PROVEN" in verified.output, "! warn" in verified.output) == (1, True, True), (
+    assert (verified.exit_code, "\nnot proven: " in verified.output, "! warn" in verified.output) == (1, True, True), (
         verified.output
     )
     assert "(repair," in verified.output
