@@ -244,6 +244,19 @@ def test_a_place_for_records_that_cannot_be_written(kernel: Kernel, practice: Em
     wait_until(lambda: not practice.practice.connections)
 
 
+def test_a_form_that_was_overtaken_is_not_read(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """The parameters cell was run again and the form's was not: the old values are not taken for the new ones."""
+    given = values(practice, tmp_path)
+    request(given)
+    kernel.run(parameters_cell(given | {"rollback_after_s": 40}))
+    kernel.run(kept_cell("form"))
+    kernel.run(parameters_cell(given | {"rollback_after_s": 50}))
+    said = error(kernel.run(kept_cell("bind")))
+    assert "was run again after the form: rollback_after_s" in said["evalue"]
+    kernel.run(kept_cell("form"))
+    assert shown(kernel.run(kept_cell("bind"))) == ""
+
+
 def test_what_takes_long_is_told_meanwhile(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
     """A restart of more than a second with its time, and the guard's deadline; the record keeps how each ended."""
     given = values(practice, tmp_path, mode="interactive")
