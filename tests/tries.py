@@ -33,6 +33,7 @@ class Failure:
         kind: The notebook.
         cell: The cell that ends with an error; empty where all goes well.
         error: The name of that error; empty where all goes well.
+        says: What of its text no other failure says.
         command: Text of the command on the server that does not do its work.
         status: How that command ends.
         given: Other parameters.
@@ -49,6 +50,7 @@ class Failure:
     status: int = 9
     given: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    says: str = ""
     broken: bool = False
     babbles: str = ""
     strays: bool = False
@@ -58,25 +60,61 @@ class Failure:
 
 # in this order they are one change: each goes on where the one before was stopped
 FAILURES: Mapping[str, Failure] = {
-    "the login is refused": Failure("request", "bind", given={"ssh_password": TOKEN}, error="Unreachable"),
-    "sudo is refused": Failure("request", "bind", given={"sudo_password": TOKEN}, error="Unreachable"),
-    "the CA's passphrase is wrong": Failure(
-        "request", "bind", given={"ca_key_password": TOKEN}, error="UnusableParameters"
+    "the login is refused": Failure(
+        "request", "bind", given={"ssh_password": TOKEN}, error="Unreachable", says="turned the login of"
     ),
-    "the server cannot be read": Failure("request", "bind", "docker ps", error="Refused"),
-    "docker babbles": Failure("request", "bind", babbles="docker inspect", error="Refused"),
-    "the pair is broken": Failure("request", "check", broken=True, strays=True, error="ChecksFailed"),
-    "the backup fails": Failure("request", "back_up", "backup.new", curious=True, error="Refused"),
-    "the key fails": Failure("request", "make_key", "genpkey", error="Refused"),
-    "the CSR fails": Failure("request", "make_csr", "openssl req -new", error="Refused"),
-    "the staging fails": Failure("request", "sign", "cat >nginx.crt.new", error="Refused"),
+    "sudo is refused": Failure(
+        "request", "bind", given={"sudo_password": TOKEN}, error="Unreachable", says="sudo did not take the password"
+    ),
+    "the CA's passphrase is wrong": Failure(
+        "request", "bind", given={"ca_key_password": TOKEN}, error="UnusableParameters", says="wrong ca_key_password"
+    ),
+    "the server cannot be read": Failure(
+        "request", "bind", "docker ps", error="Refused", says="the server could not be read"
+    ),
+    "docker babbles": Failure(
+        "request", "bind", babbles="docker inspect", error="Refused", says="it answered what that command never says"
+    ),
+    "the pair is broken": Failure(
+        "request",
+        "check",
+        broken=True,
+        strays=True,
+        error="ChecksFailed",
+        says="Do the live key and certificate match?",
+    ),
+    "the backup fails": Failure(
+        "request",
+        "back_up",
+        "backup.new",
+        curious=True,
+        error="Refused",
+        says="prove the copy against the original: failed",
+    ),
+    "the key fails": Failure("request", "make_key", "genpkey", error="Refused", says="make a new ec-p256 key: failed"),
+    "the CSR fails": Failure("request", "make_csr", "openssl req -new", error="Refused", says="make the CSR: failed"),
+    "the staging fails": Failure(
+        "request", "sign", "cat >nginx.crt.new", error="Refused", says="stage the certificate beside its key: failed"
+    ),
     "requested": Failure("request", ""),
-    "another plan was approved": Failure("install", "plan", given={"approved_plan": "0" * 64}, error="Refused"),
-    "the rehearsal fails": Failure("install", "compare", "rehearse.sh", error="Refused"),
-    "the rehearsal ends badly": Failure("install", "compare", "rehearse.sh", status=0, error="ChecksFailed"),
-    "the restart fails": Failure("install", "install", "docker restart", error="RolledBack"),
-    "the confirm fails": Failure("install", "confirm", "guard.sh confirm", error="RolledBack"),
-    "the connection is cut": Failure("install", "confirm", cut=True, error="Unsettled"),
+    "another plan was approved": Failure(
+        "install", "plan", given={"approved_plan": "0" * 64}, error="Refused", says="the plan is not the approved one"
+    ),
+    "the rehearsal fails": Failure(
+        "install", "compare", "rehearse.sh", error="Refused", says="and shake hands with it: failed"
+    ),
+    "the rehearsal ends badly": Failure(
+        "install", "compare", "rehearse.sh", status=0, error="ChecksFailed", says="serve leaf and chain in a rehearsal?"
+    ),
+    "the restart fails": Failure(
+        "install", "install", "docker restart", error="RolledBack", says="restart nginx: failed"
+    ),
+    "the confirm fails": Failure(
+        "install", "confirm", "guard.sh confirm", error="RolledBack", says="keep the new pair, disarm the guard: failed"
+    ),
+    "the connection is cut": Failure(
+        "install", "confirm", cut=True, error="Unsettled", says="the root shell on the server no longer answers"
+    ),
     "audited": Failure("audit", "", strays=True),
     "audited while openssl babbles": Failure("audit", "", babbles="openssl"),
 }
@@ -102,7 +140,7 @@ class Session:
     planted: Planted
     servers: list[TellingServer] = field(default_factory=list)
     secret_files: list[Path] = field(default_factory=list)
-    failed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    failed: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     shown: list[Message] = field(default_factory=list)
     arguments: set[bytes] = field(default_factory=set)
@@ -168,8 +206,8 @@ def codes_of(kind: str) -> dict[str, str]:
     return {"bind": bind, **{each: f"await change.{each}()" for each in CELLS[kind]}}
 
 
-def tried(kernel: Kernel, telling: Telling, failure: Failure, given: Mapping[str, object]) -> tuple[str, str]:
-    """Runs a notebook up to the cell that fails; returns which that is, and its error."""
+def tried(kernel: Kernel, telling: Telling, failure: Failure, given: Mapping[str, object]) -> tuple[str, str, str]:
+    """Runs a notebook up to the cell that fails; returns which that is, its error, and what that says."""
     key = telling.server.conf_dir / "nginx.key"
     whole = key.read_bytes()
     telling.answers(failure.command, failure.status)
@@ -183,9 +221,9 @@ def tried(kernel: Kernel, telling: Telling, failure: Failure, given: Mapping[str
                 telling.server.cut()
             for more in CURIOUS if failure.curious and cell == failure.cell else ():
                 kernel.run(more)
-            errors = [each["content"]["ename"] for each in kernel.run(code) if each["msg_type"] == "error"]
+            errors = [each["content"] for each in kernel.run(code) if each["msg_type"] == "error"]
             if errors:
-                return cell, errors[0]
+                return cell, errors[0]["ename"], errors[0]["evalue"]
         if failure.kind != "audit":
             kernel.run("change.summary()")
     finally:
@@ -193,7 +231,7 @@ def tried(kernel: Kernel, telling: Telling, failure: Failure, given: Mapping[str
             key.write_bytes(whole)
         telling.answers("", 0)
         telling.babbles("")
-    return "", ""
+    return "", "", ""
 
 
 def programs(session: Session) -> None:

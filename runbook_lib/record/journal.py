@@ -19,7 +19,6 @@ from runbook_lib.files import read_regular
 from runbook_lib.models import ARMING, Outcome
 
 NAME = "journal.jsonl"
-_BEGINS = b'{"n": '
 LARGEST = 64 << 20  # bytes; a run writes some 40,000
 Event = Mapping[str, Any]
 # What reading an event raises that was written by something else.
@@ -69,17 +68,22 @@ class Journal:
 
     def _go_on(self, path: Path) -> None:
         """Takes up number and hash of the last line; a line that a crash cut short is ended, and told as such."""
-        data = path.read_bytes()
-        lines = data.splitlines()
-        if len(lines) > 1 and _cut_short(lines[-1]) and _cut_short(lines[-2]):
-            lines.pop()  # the telling of the tear was itself cut short; it is told anew, and nothing is lost with it
-        torn = bool(lines) and _cut_short(lines[-1])
-        check_chain(lines[:-1] if torn else lines, path)
+        try:
+            data = whole(path.parent)
+        except OSError as error:
+            raise JournalUnusable(
+                f"{path} cannot be read", why=error.strerror or "", todo="keep it as it is and use another records_dir"
+            ) from None
+        *lines, rest = data.split(b"\n")
+        check_chain(lines, path)
+        half_told = bool(lines) and _is_cut(lines[-1])
+        if half_told:  # a power cut kept a part of what told of the tear: it is told anew
+            os.ftruncate(self._file, len(data) - len(b"\n" + rest))
+        elif rest:
+            lines.append(rest)
         self._count, self.head = len(lines), _digest(lines[-1]) if lines else ""
-        if torn:
-            os.ftruncate(self._file, len(b"\n".join(lines)))
-        if torn or (data and not data.endswith(b"\n")):
-            self._before = b"\n"  # goes out with the event in one write, so that no crash comes between them
+        if half_told or rest:
+            self._before = b"\n"  # goes out with the event in one write, so that no kill comes between them
             self.write(
                 "torn", text="the line before was cut short: the process that wrote it was killed or the disk was full"
             )
@@ -153,7 +157,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_chain(lines: Sequence[bytes], path: Path) -> None:
-    """Whether each line carries the hash of the one before.
+    """Whether each line carries the hash of the one before; one that was cut short is followed by a `torn` that says so, or last.
 
     Raises:
         JournalUnusable: It does not; the text names the line.
@@ -164,7 +168,7 @@ def check_chain(lines: Sequence[bytes], path: Path) -> None:
             previous = json.loads(line)["prev"]
         except (ValueError, KeyError, TypeError, RecursionError):
             previous = None
-            if number < len(lines) and _is_torn(lines[number], _digest(line)):
+            if _is_torn(lines[number], _digest(line)) if number < len(lines) else _is_cut(line):
                 previous = head
         if previous != head:
             raise JournalUnusable(
@@ -173,12 +177,12 @@ def check_chain(lines: Sequence[bytes], path: Path) -> None:
         head = _digest(line)
 
 
-def _cut_short(line: bytes) -> bool:
-    """Whether a line begins as an event does and is none."""
+def _is_cut(line: bytes) -> bool:
+    """Whether a line is the beginning of an event, and no more of it."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
-        return line[: len(_BEGINS)] == _BEGINS[: len(line)]
+        return line.startswith(b"{")
     return False
 
 

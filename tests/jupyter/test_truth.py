@@ -232,6 +232,21 @@ def test_the_comparison_notices_what_is_not_so(all_ended: Mapping[str, Future[En
     assert [each for each in contradictions(told, run.scene.log.ran(), run.scene.log.sent()) if each.startswith(what)]
 
 
+SENT: Mapping[str, Callable[[list[str]], object]] = {
+    "sent without an intent": lambda sent: sent.append(next(each for each in sent if "guard.sh" in each)),
+    "the server ran what it was not sent": lambda sent: sent.clear(),
+}
+
+
+@pytest.mark.parametrize("what", SENT)
+def test_the_comparison_notices_what_was_sent(all_ended: Mapping[str, Future[Ended]], what: str) -> None:
+    """A command that was sent once more than it was announced, and a log that kept nothing of what was sent."""
+    run = all_ended["SIGINT, confirmed"].result()
+    sent = list(run.scene.log.sent())
+    SENT[what](sent)
+    assert [each for each in contradictions(run.journal, run.scene.log.ran(), sent) if each.startswith(what)]
+
+
 def test_what_was_sent_outside_of_any_command_is_noticed() -> None:
     """Where it writes; what only reads is no contradiction."""
     found = contradictions((), (), ["rm -rf /etc/aos", "cat /etc/aos/aos.conf 2>/dev/null"])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,9 +88,7 @@ def contradictions(journal: Sequence[Event], ran: Sequence[Ran], sent: Sequence[
         sent: Everything that its root shells were sent.
     """
     told = commands(journal)
-    announced = {intent["script"] for intent, _ in told}
-    harmless = {each.script for each in ran if each.changed is False}
-    return [*_of_commands(told, ran), *_of_what_was_sent(announced, harmless, sent)]
+    return [*_of_commands(told, ran), *_of_what_was_sent([intent["script"] for intent, _ in told], ran, sent)]
 
 
 def _of_commands(told: list[tuple[Event, Event | None]], ran: Sequence[Ran]) -> Iterator[str]:
@@ -115,14 +114,17 @@ def _made_up(told: Sequence[tuple[Event, Event | None]]) -> Iterator[str]:
     yield from (f"a result of what the server never ran: {intent['purpose']}" for intent, result in told if result)
 
 
-def _of_what_was_sent(announced: set[str], harmless: set[str], sent: Sequence[str]) -> Iterator[str]:
-    """What was sent and is neither announced nor known, from the server's own log, to have changed nothing."""
+def _of_what_was_sent(announced: Sequence[str], ran: Sequence[Ran], sent: Sequence[str]) -> Iterator[str]:
+    """Each command that is sent has an intent of its own, or began and changed nothing; each that began was sent."""
+    scripts = Counter(script for each in sent if (script := bounded(each)) is not None)
+    allowed = Counter(announced) + Counter(each.script for each in ran if each.changed is False)
+    yield from (f"sent without an intent: {script}" for script in scripts - allowed)
+    yield from (
+        f"the server ran what it was not sent: {script}" for script in Counter(each.script for each in ran) - scripts
+    )
     for each in sent:
-        script = bounded(each)
-        if script is not None:
-            if script not in announced | harmless:
-                yield f"sent without an intent: {script}"
-        elif not _LOCK.fullmatch(each) and not _NOTE.fullmatch(each) and _WRITES.search(_HARMLESS.sub("", each)):
+        only_reads = _LOCK.fullmatch(each) or _NOTE.fullmatch(each) or not _WRITES.search(_HARMLESS.sub("", each))
+        if bounded(each) is None and not only_reads:
             yield f"sent outside of any command, and it does not only read: {each}"
 
 

@@ -223,7 +223,7 @@ def test_a_line_cut_short_anywhere_is_told_and_gone_on_from(whole: bytes, tmp_pa
 
 
 def test_a_tear_within_the_tear_is_gone_on_from(whole: bytes, tmp_path: Path) -> None:
-    """A run that is killed while it tells of a tear leaves a journal that can be gone on with, whatever it had written of it."""
+    """A power cut while a run tells of a tear leaves a journal that can be gone on with, whatever of it came to the disk."""
     torn = whole[:-5]
     (tmp_path / NAME).write_bytes(torn)
     new_journal(tmp_path).close()
@@ -232,9 +232,15 @@ def test_a_tear_within_the_tear_is_gone_on_from(whole: bytes, tmp_path: Path) ->
     assert written > 100
     for size in range(written + 1):
         (tmp_path / NAME).write_bytes(told[: len(torn) + size])
-        new_journal(tmp_path).close()
-        twice = size == written - 1  # it stands there whole, but for the line's end
-        assert [event["event"] for event in read(tmp_path)] == ["note", "note", "torn", *["torn"] * twice]
+        check_chain(
+            (tmp_path / NAME).read_bytes().split(b"\n")[:-1], tmp_path
+        )  # nobody altered it: so say list and verify
+        for event in ("note", "end"):
+            again = new_journal(tmp_path)
+            again.write(event)
+            again.close()
+        assert [event["event"] for event in read(tmp_path)] == ["note", "note", "torn", "note", "end"]
+        assert (tmp_path / NAME).read_bytes().startswith(torn + b"\n")
 
 
 def test_the_tear_is_told_in_one_write(whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +266,8 @@ TAMPERED: dict[str, tuple[Callable[[bytes], bytes], int]] = {
     "two lines exchanged": (lambda data: b"".join(data.splitlines(keepends=True)[each] for each in (1, 0, 2)), 1),
     "a line twice": (lambda data: data + data.splitlines(keepends=True)[-1], 4),
     "a line that is no JSON": (lambda data: data + b"x\n", 4),
+    "no JSON, and more after it": (lambda data: data + b'{"n\n{"n": 5}\n', 4),
+    "no JSON, and a tear that tells of another": (lambda data: data + b'{"n\n{"event": "torn", "prev": "00"}\n', 4),
     "a line that is no mapping": (lambda data: data + b"[]\n", 4),
     "a line without a hash": (lambda data: data + b'{"event": "note"}\n', 4),
     "an empty line": (lambda data: data.replace(b"\n", b"\n\n", 1), 2),
