@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib.models import Verdict
-from runbook_lib.record.journal import Event, read, runs_of, telling_run
+from runbook_lib.record.journal import Event, of_kind, read, runs_of, telling_run
 from runbook_lib.record.summary import fields
 from runbook_lib.tables import milliseconds
 
@@ -56,11 +56,11 @@ def tell(folder: Path) -> Told:
     told = fields(folder, run)
     checks = {
         str(each["question"]): (str(each["verdict"]), str(each["found"]))
-        for event in _of(events, "checks")
+        for event in of_kind(events, "checks")
         for each in event["checks"]
     }
-    plans = {event["name"]: event for event in _of(events, "plan")}
-    facts = next(iter(reversed(list(_of(events, "facts")))), {})
+    plans = {event["name"]: event for event in of_kind(events, "plan")}
+    facts = next(iter(reversed(list(of_kind(events, "facts")))), {})
     texts = {name: told[name] for name in _TOLD if name in told}
     texts |= {name: str(facts[key]) for name, key in _SERVER.items() if key in facts}
     texts |= {"began": _second(events[0]["at"]), "runs": ", ".join(each[0]["notebook"] for each in runs_of(events))}
@@ -73,13 +73,9 @@ def tell(folder: Path) -> Told:
     return Told(texts, times, checks, {name: _commands(event, change_id) for name, event in plans.items()})
 
 
-def _of(events: Sequence[Event], kind: str) -> Iterator[Event]:
-    return (event for event in events if event["event"] == kind)
-
-
 def _certificates(run: Sequence[Event], told: Mapping[str, str]) -> dict[str, str]:
     """What is said of the certificate before and after; where none is recorded, a word for it in place of the name."""
-    found = {event["role"]: event for event in _of(run, "certificate")}
+    found = {event["role"]: event for event in of_kind(run, "certificate")}
     rows: dict[str, str] = {}
     for role in ("before", "after"):
         event = found.get(role)
@@ -115,7 +111,7 @@ def _commands(plan: Event, change_id: str) -> dict[Command, list[str]]:
 def _durations(events: Sequence[Event]) -> dict[str, float | None]:
     """How long the commands of each step took."""
     took: dict[str, float | None] = {}
-    for event in _of(events, "result"):
+    for event in of_kind(events, "result"):
         name = f"duration: {event['step']}"
         took[name] = (took.get(name) or 0) + float(event["duration_s"]) * 1000
     return took
@@ -123,7 +119,7 @@ def _durations(events: Sequence[Event]) -> dict[str, float | None]:
 
 def _outage(run: Sequence[Event], told: Mapping[str, str]) -> dict[str, float | None]:
     """Nothing where there was none."""
-    measured = [event["outage_ms"] for event in _of(run, "probe")]
+    measured = [event["outage_ms"] for event in of_kind(run, "probe")]
     if measured:
         return {"outage": None if None in measured else float(sum(measured))}
     return {} if told["outage"] == ABSENT else {"outage": None}

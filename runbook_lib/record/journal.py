@@ -249,6 +249,11 @@ def telling_run(events: Sequence[Event]) -> Sequence[Event]:
     return next((run for run in reversed(runs) if outcome_of(run) not in _LEAVES_AS_IT_IS), runs[-1] if runs else ())
 
 
+def of_kind(events: Sequence[Event], kind: str) -> Iterator[Event]:
+    """The events of one kind, in their order."""
+    return (event for event in events if event["event"] == kind)
+
+
 def ticket_of(events: Sequence[Event], run: Sequence[Event]) -> str:
     """The ticket of a run, or the last one before it: a run that goes on with a change need not say it again; empty where there is none."""
     until = events.index(run[0]) + 1 if run and run[0] in events else len(events)

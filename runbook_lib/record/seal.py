@@ -79,10 +79,11 @@ def seal(folder: Path, *, operator: str, key: "SigningKey", version: str) -> Sea
 
 def digests(folder: Path) -> tuple[str, ...]:
     """SHA-256 of each seal of a record, oldest first; empty for one that cannot be read."""
-    return tuple(map(_digest_of, sealed(folder)))
+    return tuple(map(digest_of, sealed(folder)))
 
 
-def _digest_of(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, lower-case hex; empty where it cannot be read."""
     try:
         return sha256_of(path)
     except OSError:

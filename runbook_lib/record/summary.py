@@ -1,10 +1,10 @@
 """The fields of a change's last run that go into a ticket, derived from its journal and stored nowhere else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from runbook_lib.models import Outcome, State
-from runbook_lib.record.journal import Event, arms, last_run, outcome_of, puts_back, read, ticket_of
+from runbook_lib.record.journal import Event, arms, last_run, of_kind, outcome_of, puts_back, read, ticket_of
 from runbook_lib.tables import fingerprint, milliseconds
 
 
@@ -18,11 +18,11 @@ def fields(folder: Path, run: Sequence[Event] | None = None) -> dict[str, str]:
     events = read(folder)
     run = last_run(events) if run is None else run
     outcome = outcome_of(run)
-    begun, facts = (next(_of(run, name), {}) for name in ("run", "facts"))
-    plan = next(_of(list(reversed(run)), "plan"), {})  # planned twice in one run, the later one is what is applied
+    begun, facts = (next(of_kind(run, name), {}) for name in ("run", "facts"))
+    plan = next(of_kind(list(reversed(run)), "plan"), {})  # planned twice in one run, the later one is what is applied
     armed = any(map(arms, run)) or facts.get("state") == State.UNCONFIRMED
     untouched = not any(map(puts_back, run))
-    end = next(_of(run, "end"), {})
+    end = next(of_kind(run, "end"), {})
     hostname = f" ({facts['hostname']})" if facts else ""
     return {
         "outcome": outcome,
@@ -54,13 +54,9 @@ def _when(run: Sequence[Event]) -> str:
     return f"{day} {begun} to {f'{last_day} ' * (last_day != day)}{ended} UTC"
 
 
-def _of(events: Sequence[Event], name: str) -> Iterator[Event]:
-    return (event for event in events if event["event"] == name)
-
-
 def _certificates(run: Sequence[Event], outcome: Outcome) -> dict[str, str]:
     """The certificate that was live before, and the one that is live after it where that is known."""
-    found = {f"certificate {event['role']}": _certificate(event) for event in _of(run, "certificate")}
+    found = {f"certificate {event['role']}": _certificate(event) for event in of_kind(run, "certificate")}
     as_before = outcome is Outcome.ROLLED_BACK or not any(map(arms, run))
     return (
         found
@@ -75,7 +71,7 @@ def _certificate(event: Event) -> str:
 
 
 def _outage(run: Sequence[Event]) -> str:
-    measured = [event["outage_ms"] for event in _of(run, "probe")]
+    measured = [event["outage_ms"] for event in of_kind(run, "probe")]
     if measured:
         whole = None if None in measured else sum(measured)
         return f"{milliseconds(whole)} without an answer"

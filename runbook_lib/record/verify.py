@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.files import read_regular, sha256_of
+from runbook_lib.files import read_regular
 from runbook_lib.models import CHANGE_ID, Check, Verdict, judged
 from runbook_lib.record.archive import files_of, folders_and_others
 from runbook_lib.record.journal import NAME, JournalUnusable, check_chain, event_of
-from runbook_lib.record.seal import FOLDER, NAMESPACE, NUMBERED, REPORT, digest, statement_in
+from runbook_lib.record.seal import FOLDER, NAMESPACE, NUMBERED, REPORT, digest, digest_of, statement_in
 from runbook_lib.sshsig import NotAllowed, NotSigned, signer_of
 
 NOT_PROVEN = (
@@ -144,7 +144,7 @@ def altered_report(folder: Path) -> str:
     seals = [each for each in _seals(folder) if not each.fault]
     if not seals or _later(seals, _read(folder / NAME)):
         return ""
-    return "" if _digest(folder / REPORT) == seals[-1].subjects.get(REPORT) else seals[-1].name
+    return "" if digest_of(folder / REPORT) == seals[-1].subjects.get(REPORT) else seals[-1].name
 
 
 def _seals(folder: Path) -> Iterator[_Seal]:
@@ -170,13 +170,6 @@ def _read(path: Path) -> bytes | None:
         return read_regular(path, MOST, follow=False)
     except OSError:
         return None
-
-
-def _digest(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""
 
 
 def _signatures(folder: Path, seals: Sequence[_Seal], allowed_signers: str | None) -> Check:
@@ -254,7 +247,7 @@ def _altered(files: Mapping[str, Path], seals: Sequence[_Seal], journal: bytes |
             elif name != REPORT or (each is good[-1] and not later):
                 if name not in files:
                     faults[f"{name}: removed"] = False
-                elif (now := _digest(files[name])) != wanted:
+                elif (now := digest_of(files[name])) != wanted:
                     repaired = _repaired(name, wanted, now, good, journal)
                     faults[repaired or f"{name}: altered"] = bool(repaired)
     return faults
@@ -299,7 +292,7 @@ def _added(files: Mapping[str, Path], seals: Sequence[_Seal], journal: bytes | N
     if more := _later(seals, journal):
         lines = good[-1].predicate["journal"]["lines"] if good else 0
         yield f"{NAME}: {more} line{'' if more == 1 else 's'} after line {lines}"
-        if good and _digest(files.get(REPORT, Path())) != good[-1].subjects.get(REPORT):
+        if good and digest_of(files.get(REPORT, Path())) != good[-1].subjects.get(REPORT):
             yield f"{REPORT}: {'written anew' if REPORT in files else 'removed'} after that"
 
 

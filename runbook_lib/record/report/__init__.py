@@ -19,7 +19,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from runbook_lib.models import Check, KeyDigest, Verdict
 from runbook_lib.record.archive import counted, told
 from runbook_lib.record.events import Line, lines_of
-from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run, whole
+from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, of_kind, runs_of, telling_run, whole
 from runbook_lib.record.report.attempts import QUIET, SHORT, attempts, filled, moment, odd_checks, touched
 from runbook_lib.record.report.browser import pictures, visits
 from runbook_lib.record.report.commands import commands_of
@@ -70,7 +70,7 @@ def render(folder: Path, sealing: str) -> str:
         certificates=certificates(folder, run, [event for each in runs[:number] for event in each]),
         visits=visits(run),
         pictures=pictures(folder, run),
-        probes=list(_of(run, "probe")),
+        probes=list(of_kind(run, "probe")),
         changes=changes,
         approvals=[each for each in approvals if each["event"] == "approved" or each in run] or approvals[-1:],
         **judged,
@@ -111,13 +111,9 @@ def _shown(value: object) -> object:
     return plain(text[:LONGEST]) + (f" [{left:,} more characters are left out here]" if left > 0 else "")
 
 
-def _of(run: Sequence[Event], name: str) -> Iterator[Event]:
-    return (event for event in run if event["event"] == name)
-
-
 def _said(run: Sequence[Event]) -> str:
     """What the run itself said at its end, and what it told a person to do."""
-    ends: list[Event] = [{}, *_of(run, "end")]
+    ends: list[Event] = [{}, *of_kind(run, "end")]
     end = ends[-1]
     what, todo = end.get("what", ""), end.get("todo", "")
     return f"{what}\nwhat to do: {todo}".lstrip() if todo and todo not in what else str(what)
@@ -127,7 +123,7 @@ def _facts(
     run: Sequence[Event], summary: dict[str, str], approvals: Sequence[Event], checks: str
 ) -> list[tuple[str, str]]:
     """What, where, who, when; without what is not known."""
-    begun, found = (next(_of(run, name), {}) for name in ("run", "facts"))
+    begun, found = (next(of_kind(run, name), {}) for name in ("run", "facts"))
     container = found.get("container") or {}
     applied = {"True": ", applied", "False": ", not applied"}.get(summary["apply"], "")
     known = {
@@ -138,7 +134,7 @@ def _facts(
         "ticket": summary["ticket"],
         "reason": summary["reason"],
         "approval": next(
-            (told(each) for each in (*reversed(list(_of(run, "approval"))), *approvals[-1:])), "none recorded"
+            (told(each) for each in (*reversed(list(of_kind(run, "approval"))), *approvals[-1:])), "none recorded"
         ),
         "outage": summary["outage"],
         "checks": checks or "none",
@@ -162,7 +158,7 @@ def _version(answered: str) -> str:
 
 def _later(runs: Sequence[Sequence[Event]]) -> Iterator[str]:
     for run in runs:
-        said = next((event["what"] for event in _of(run, "end") if event.get("what")), "").partition("\n")[0]
+        said = next((event["what"] for event in of_kind(run, "end") if event.get("what")), "").partition("\n")[0]
         yield (
             f"A later run, {run[0]['notebook']} at {moment(run[0])} UTC by {run[0]['operator']}, ended {headline(run).outcome}"
             f"{said and ': '}{said}. It left the change as it was."
@@ -179,7 +175,7 @@ def _odd(lines: Sequence[Line]) -> Iterator[str]:
 
 def _judged(run: Sequence[Event], audit: Audited) -> dict[str, Any]:
     """The checks, worst first and those that passed apart, and what an audit saw served."""
-    noted = [(event["step"], _check(each)) for event in _of(run, "checks") for each in event["checks"]]
+    noted = [(event["step"], _check(each)) for event in of_kind(run, "checks") for each in event["checks"]]
     ranked = sorted(
         [*noted, *(("audit", each) for each in audit.checks)], key=lambda c: _WORST_FIRST.index(c[1].verdict)
     )
@@ -220,7 +216,7 @@ def _check(noted: Event) -> Check:
 
 def _compared(run: Sequence[Event]) -> Table:
     """The public key of key, CSR and certificate, as two programs read it."""
-    noted = [event["digests"] for event in _of(run, "compare")]
+    noted = [event["digests"] for event in of_kind(run, "compare")]
     columns = ("verdict", "what", "read by openssl on the server", "read by cryptography here")
     return replace(
         compare_table([KeyDigest(*each) for each in noted[-1]] if noted else [], ()),
