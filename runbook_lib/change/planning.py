@@ -10,10 +10,12 @@ import rfc8785
 from runbook_lib import VERSION
 from runbook_lib.errors import Refused
 from runbook_lib.models import Facts, Pair, Plan, PlannedCommand
-from runbook_lib.policy import read_policy
+from runbook_lib.policy import Policy, read_policy
 from runbook_lib.record.approval import Approver, approvers, bring, claimed, difference, last_approved
 from runbook_lib.record.archive import Record
+from runbook_lib.record.seal import NAMESPACE as SEALS
 from runbook_lib.session import NOTEBOOKS, Kind, Prepared
+from runbook_lib.sshsig import allows
 
 SCRIPTS = importlib.resources.files("runbook_lib.server")
 GUARD, REHEARSAL = (SCRIPTS.joinpath(name).read_text() for name in ("guard.sh", "rehearse.sh"))
@@ -72,15 +74,15 @@ def check_approval(prepared: Prepared, record: Record, plan: Plan) -> None:
     said = f"approved by {', '.join(map(str, by))}" if by else "not approved by anybody else"
     if not allowed and (names := claimed(record.folder, plan.document)):
         said = f"signed as {', '.join(names)}, which is not proven: there is no list of approvers here"
+    if by and required and policy is not None and not policy.operators:
+        said += "; that none of them runs this under another name is not proven: the policy lists no operators"
     record.journal.write(
         "approval", required=required, by=[str(each) for each in by],
         text=f"{'required' if required else 'advisory'}: {said}",
     )  # fmt: skip
-    if not required or not prepared.parameters.apply:
+    if policy is None or not required or not prepared.parameters.apply:
         return
-    if prepared.signing is None:
-        what = "the policy of this host asks for approval by another person, and who runs this cannot be proven"
-        raise _refused(prepared, what, "there is no signing_key", "give signing_key, your own SSH key")
+    _known(prepared, policy)
     if not by:
         before = last_approved(record.folder, allowed)
         why = (
@@ -92,6 +94,22 @@ def check_approval(prepared: Prepared, record: Record, plan: Plan) -> None:
             f"another person looks at it and runs: runbook approve {record.folder} --signing-key FILE --approver NAME"
         )
         raise _refused(prepared, "the plan was not approved, and the policy of this host asks for that", why, todo)
+
+
+def _known(prepared: Prepared, policy: Policy) -> None:
+    """Holds that who runs this is somebody: whoever could take any name and key could approve under her own.
+
+    Raises:
+        Refused: There is no key that seals, or the policy does not list it for the operator.
+    """
+    key, operator = prepared.signing, prepared.operator
+    what = "the policy of this host asks for approval by another person, and who runs this cannot be proven"
+    if key is None:
+        raise _refused(prepared, what, "there is no signing_key", "give signing_key, your own SSH key")
+    if policy.operators and not allows(policy.operators, principal=operator, key=key, namespace=SEALS):
+        why = f"its operators do not list {key.fingerprint} for {operator}"
+        todo = "give operator and signing_key as they are listed there, or ask whoever administers this host"
+        raise _refused(prepared, what, why, todo)
 
 
 def _others(prepared: Prepared, record: Record, plan: Plan, allowed: str) -> list[Approver]:

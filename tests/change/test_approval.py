@@ -16,6 +16,7 @@ from tests.embedded import EmbeddedHost
 from tests.record.sealing import OPERATOR, allowing, signing_key
 
 BOB = "bob@example.net"
+UNPROVEN = "; that none of them runs this under another name is not proven: the policy lists no operators"
 
 
 @pytest.fixture
@@ -36,8 +37,8 @@ def bob(tmp_path: Path) -> SigningKey:
 def policy(bob: SigningKey, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Sets the policy of this host; at first, that bob approves."""
 
-    def set_to(*, require_approval: bool = True, approvers: str = allowing(bob, BOB)) -> None:
-        made = Policy(require_approval, approvers)
+    def set_to(*, require_approval: bool = True, approvers: str = allowing(bob, BOB), operators: str = "") -> None:
+        made = Policy(require_approval, approvers, operators)
         monkeypatch.setattr(planning, "read_policy", lambda: made)
 
     set_to()
@@ -74,7 +75,7 @@ async def test_what_was_approved_is_applied(operator: Operator, bob: SigningKey)
     done = await operator.run("install")
     assert (done.outcome, approval(done)) == (
         Outcome.DONE,
-        f"required: approved by {BOB} ({bob.fingerprint})",
+        f"required: approved by {BOB} ({bob.fingerprint}){UNPROVEN}",
     )
     assert operator.server.served() != served
 
@@ -110,6 +111,29 @@ async def test_whose_approval_counts(operator: Operator, bob: SigningKey, policy
     approved(planned, bob)
     assert "who runs this cannot be proven" in (await operator.run("install", signing_key="")).said
     assert (await operator.run("install")).outcome is Outcome.DONE
+
+
+async def test_nobody_approves_her_own_plan_as_somebody_else(
+    operator: Operator, bob: SigningKey, policy: Callable[..., None]
+) -> None:
+    """An approver who runs the change under a made-up name and key: where the policy lists the operators, they are none of them."""
+    ada, made_up = signing_key(operator.folder, "ada"), signing_key(operator.folder, "made-up")
+    policy(approvers=allowing(bob, BOB), operators=allowing(ada) + allowing(bob, BOB))
+    await operator.run("request")
+    planned = await operator.run("install", apply=False)
+    approved(planned, bob)
+    served = operator.server.served()
+    for given, key in (
+        ({"operator": "eve"}, made_up), ({}, made_up), ({"operator": "eve"}, bob), ({"operator": "eve"}, ada),
+    ):  # fmt: skip
+        refused = await operator.run("install", signing_key=str(key.path), **given)
+        assert refused.outcome is Outcome.REFUSED
+        assert f"its operators do not list {key.fingerprint} for {given.get('operator', OPERATOR)}" in refused.said
+    herself = await operator.run("install", signing_key=str(bob.path), operator=BOB)
+    assert (herself.outcome, "not approved by anybody else" in herself.said) == (Outcome.REFUSED, True)
+    assert operator.server.served() == served
+    done = await operator.run("install", signing_key=str(ada.path))
+    assert (done.outcome, approval(done)) == (Outcome.DONE, f"required: approved by {BOB} ({bob.fingerprint})")
 
 
 async def test_without_a_policy_it_is_advisory(operator: Operator, bob: SigningKey) -> None:
@@ -148,7 +172,7 @@ async def test_a_restore_needs_approval_too(operator: Operator, bob: SigningKey,
     done = await operator.run("restore")
     assert (done.outcome, approval(done)) == (
         Outcome.DONE,
-        f"required: approved by {BOB} ({bob.fingerprint})",
+        f"required: approved by {BOB} ({bob.fingerprint}){UNPROVEN}",
     )
     assert done.record
     assert done.record != planned.record
