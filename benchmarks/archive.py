@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import hashlib
 import os
 import subprocess
 import sys
@@ -58,7 +59,7 @@ class Archive:
         result = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=LIMIT_S, env=os.environ | {"XDG_CACHE_HOME": str(cache)}
         )  # fmt: skip
-        if not result.stdout.startswith(f"{RECORDS} records\n"):
+        if not result.stdout.startswith(f"{RECORDS} records\n") or "damaged" in result.stdout:
             msg = f"not all records were listed: {result.stdout[:200]}"
             raise RuntimeError(msg)
         return result.stdout
@@ -89,4 +90,9 @@ def _another(journal: bytes, change_id: str, other: str, number: int) -> bytes:
     }
     for old, new in changed.items():
         journal = journal.replace(old.encode(), new.encode())
-    return journal
+    lines, head = [], ""
+    for line in journal.splitlines():
+        before, _, _ = line.rpartition(b'"prev": ')
+        lines.append(before + f'"prev": "{head}"}}'.encode())
+        head = hashlib.sha256(lines[-1]).hexdigest()
+    return b"".join(line + b"\n" for line in lines)

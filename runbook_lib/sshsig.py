@@ -37,6 +37,10 @@ class NotSigned(Exception):
     """A signature that was not made, or is not worth anything; the text says why."""
 
 
+class NotAllowed(NotSigned):
+    """Somebody signed, and not who was to or not for this; the text says who."""
+
+
 @dataclass(frozen=True, slots=True)
 class SigningKey:
     """A key that signs.
@@ -170,7 +174,8 @@ def signer_of(data: bytes, signature: bytes, *, principal: str, allowed_signers:
         The key's fingerprint, `SHA256:…`.
 
     Raises:
-        NotSigned: The signature is broken, by a key that is not allowed, or for another purpose.
+        NotAllowed: It is by a key that is not allowed, or for another purpose.
+        NotSigned: The signature is broken.
         ValueError: `allowed_signers` cannot be used.
     """
     allowed = check_allowed(allowed_signers)
@@ -195,7 +200,7 @@ def signer_of(data: bytes, signature: bytes, *, principal: str, allowed_signers:
         return said.fingerprint
     else:
         why = f"which allowed_signers does not name for {principal}"
-    raise NotSigned(f"the signature is by {said.fingerprint}, {why}")
+    raise NotAllowed(f"the signature is by {said.fingerprint}, {why}")
 
 
 class _Said(SSHAllowedSigners):

@@ -15,14 +15,14 @@ from runbook_lib.cli import main
 from runbook_lib.models import Outcome
 from runbook_lib.record.journal import NAME
 from runbook_lib.record.listing import UNTOLD
-from tests.record.records import BROKEN, as_nobody, opened, readable, told
+from tests.record.records import BROKEN, as_nobody, chained, opened, readable, told
 
 RUNBOOK = Path(sys.executable).with_name("runbook")
 FIRST, SECOND, THIRD = "20260601T120000Z-000001", "20260615T120000Z-000002", "20260701T120000Z-000003"
 BAD = "\x1b[31mred\x1b[0m\u202e=1+1<b>\n"
 
 
-def runbook(*words: str, width: int = 110) -> Result:
+def runbook(*words: str, width: int = 130) -> Result:
     """Runs the command in this process."""
     return CliRunner(env={"COLUMNS": str(width)}).invoke(main, ["records", *words])
 
@@ -35,8 +35,8 @@ def record(folder: Path, change_id: str, host: str, outcome: str, ticket: str, *
     )  # fmt: skip
     at = f"{change_id[:4]}-{change_id[4:6]}-{change_id[6:8]}T12:00:00.000000Z"
     (folder / change_id).mkdir(parents=True)
-    lines = (json.dumps({"n": number, "at": at, **event}) for number, event in enumerate(events, 1))
-    (folder / change_id / NAME).write_text("\n".join(lines) + "\n")
+    lines = (json.dumps({"n": number, "at": at, **event}).encode() for number, event in enumerate(events, 1))
+    (folder / change_id / NAME).write_bytes(chained(*lines))
 
 
 @pytest.fixture
@@ -107,7 +107,9 @@ def test_every_word_of_a_list_can_be_asked_for(records: Path) -> None:
 def test_what_cannot_be_read_is_not_passed_over_in_silence(records: Path) -> None:
     """It may be the very record that is asked for: that there are such is said, and how they are listed."""
     (records / "20260620T120000Z-000004").mkdir()
-    said = "1 that cannot be read may belong here: see --outcome broken --outcome unreadable --outcome too-large\n"
+    said = (
+        f"1 that cannot be read or believed may belong here: see {' '.join(f'--outcome {each}' for each in UNTOLD)}\n"
+    )
     words = ("list", "--records-dir", str(records))
     for asked in ("--server apstra1.example.com", "--ticket CHG", "--outcome done", "--ticket CHG --since 2026-06-20"):
         ended = runbook(*words, *asked.split())
@@ -140,6 +142,7 @@ def test_the_json_of_a_list(records: Path) -> None:
     assert json.loads(runbook("list", "--records-dir", str(records), "--json").stdout)[0] == {
         "change_id": FIRST, "server": "apstra1.example.com", "runs": ["install"], "started": "2026-06-01T12:00:00.000000Z",
         "last": "2026-06-01T12:00:00.000000Z", "outcome": "done", "ticket": "CHG-1", "operator": "ada",
+        "sealed": "no", "approved": "",
     }  # fmt: skip
 
 

@@ -54,6 +54,7 @@ def test_a_proven_record(tmp_path: Path, key: SigningKey) -> None:
     ended = typed("verify", record, *signers, "--expect", f"SHA256:{digests(record)[0].upper()}")
     assert (ended.exit_code, "seal 1 of 2" in ended.output) == (0, True), ended.output
     assert "What this cannot prove" in ended.output
+    assert ended.output.splitlines()[-1] == "proven"
     assert typed("verify", CHANGE, "--records-dir", record.parent, *signers).exit_code == 0
 
 
@@ -62,9 +63,45 @@ def test_one_that_is_not(tmp_path: Path, key: SigningKey) -> None:
     record = sealed_record(tmp_path, key)
     ended = typed("verify", record)
     assert (ended.exit_code, "? unknown" in ended.output) == (1, True)
+    assert ended.output.splitlines()[-1].startswith("not proven: not looked at")
     (record / "files/certificate-1.pem").write_text("another")
     ended = typed("verify", record, "--allowed-signers", tmp_path / "allowed")
     assert (ended.exit_code, "altered" in ended.output) == (1, True), ended.output
+    assert ended.output.splitlines()[-1].startswith("ALTERED: files/certificate-1.pem: altered, keep the record")
+
+
+def test_one_that_was_never_sealed(tmp_path: Path, key: SigningKey) -> None:
+    """The last line says that nobody altered it, and by which command it is sealed; the exit status is that of every record that is not proven."""
+    record = run(tmp_path / "records", 1)
+    closed(record, None)
+    ended = typed("verify", record.folder, "--allowed-signers", key.path.with_name("allowed"))
+    assert (ended.exit_code, ended.output.splitlines()[-1]) == (1, "not sealed yet: no seal, run runbook seal")
+    assert "ALTERED" not in ended.output
+
+
+def test_a_page_that_was_altered_is_not_printed(
+    tmp_path: Path, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seal is named, and there is no PDF; a page that was never sealed is printed, and that is said."""
+    browser = tmp_path / "bin" / "chromium"
+    browser.parent.mkdir()
+    browser.write_text(
+        '#!/bin/sh\nfor each; do case $each in --print-to-pdf=*) echo %PDF >"${each#*=}" ;; esac; done\n'
+    )
+    browser.chmod(0o700)
+    monkeypatch.setenv("PATH", str(browser.parent))
+    record, pdf = sealed_record(tmp_path, key), tmp_path / "x.pdf"
+    printed = typed("records", "show", record, "--pdf", pdf)
+    assert (printed.exit_code, pdf.exists(), "not sealed" in printed.output) == (0, True, False), printed.output
+    pdf.unlink()
+    (record / "report.html").write_text((record / "report.html").read_text().replace("ada", "eve"))
+    refused = typed("records", "show", record, "--pdf", pdf)
+    assert (refused.exit_code, "report.html is not as seals/0002.json sealed it" in refused.output) == (1, True)
+    assert not pdf.exists()
+    closed(run(tmp_path / "records", 3), None)
+    printed = typed("records", "show", record, "--pdf", pdf)
+    assert (printed.exit_code, pdf.exists()) == (0, True), printed.output
+    assert "printed all the same: not sealed: no signing_key was given" in printed.output
 
 
 def test_a_record_that_is_shown_says_that_it_was_altered(tmp_path: Path, key: SigningKey) -> None:
@@ -154,7 +191,7 @@ def test_a_secret_in_a_sealed_record_is_masked_on_request(tmp_path: Path, key: S
     assert (again.exit_code, "nothing was found" in again.output) == (0, True)
     assert len(sealed(record.folder)) == 2
     verified = typed("verify", record.folder, "--allowed-signers", tmp_path / "allowed")
-    assert (verified.exit_code, "NOT PROVEN" in verified.output, "! warn" in verified.output) == (1, True, True), (
+    assert (verified.exit_code, "\nnot proven: " in verified.output, "! warn" in verified.output) == (1, True, True), (
         verified.output
     )
     assert "(repair," in verified.output

@@ -86,8 +86,9 @@ def _is_date(text: str) -> bool:
 @click.option("--until", callback=_moment, metavar="UTC", help="Only what went on at this date or time, or earlier.")
 @_as_json
 def list_(records_dir: Path, *, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - click's options
-    """All records, or those asked for: change, server, when, outcome, ticket.
+    """All records, or those asked for: change, server, when, outcome, ticket, whether sealed, by whom approved.
 
+    What is sealed and approved is told as the record says it; `runbook verify` proves it. `damaged`: the journal's lines do not hang together.
     A record is listed where all that is asked for is true of it. Where nothing is found the list is empty, and the exit status 0.
     """
     wanted = Wanted(**asked)
@@ -98,7 +99,8 @@ def list_(records_dir: Path, *, as_json: bool, **asked: Any) -> None:  # noqa: A
     click.echo(_json(taken) if as_json else _listed(taken, found))
     if number := sum(_may_be_meant(each, wanted) for each in found):
         click.echo(
-            f"{number} that cannot be read may belong here: see --outcome {' --outcome '.join(UNTOLD)}", err=True
+            f"{number} that cannot be read or believed may belong here: see --outcome {' --outcome '.join(UNTOLD)}",
+            err=True,
         )
 
 
@@ -108,9 +110,12 @@ def _json(rows: Sequence[RecordSummary | Row]) -> str:
 
 
 def _listed(taken: Sequence[RecordSummary], found: Sequence[RecordSummary]) -> str:
-    columns = ("change", "server", "outcome", "ticket", "last run", "started (UTC)", "operator")
+    columns = ("change", "server", "outcome", "ticket", "sealed", "approved", "last run", "started (UTC)", "operator")
     rows = (
-        (each.change_id, each.server, each.outcome, each.ticket, *(each.runs[-1:] or ("",)), each.started[:16].replace("T", " "), each.operator)
+        (
+            each.change_id, each.server, each.outcome, each.ticket, each.sealed, each.approved or ("no" if each.sealed else ""),
+            *(each.runs[-1:] or ("",)), each.started[:16].replace("T", " "), each.operator,
+        )
         for each in taken
     )  # fmt: skip
     title = f"{len(found)} records" if len(taken) == len(found) else f"{len(taken)} of {len(found)} records"
@@ -135,12 +140,7 @@ def show(record: Path, records_dir: Path, pdf: Path | None) -> None:
 
     folder = record_folder(record, records_dir)
     if pdf:
-        from runbook_lib.record.report.paper import NotPrinted, print_report  # noqa: PLC0415 - nor what makes a page
-
-        try:
-            print_report(folder / REPORT, pdf)
-        except NotPrinted as error:
-            raise click.ClickException(str(error)) from None
+        _print(folder, pdf)
     try:
         summary = {name: str(value) for name, value in fields(folder, telling_run(read(folder))).items()}
     except NOT_OURS:
@@ -153,6 +153,27 @@ def show(record: Path, records_dir: Path, pdf: Path | None) -> None:
     terminal.show(f"\n{terminal.sealing(folder)}")
     for each in altered(folder):
         terminal.say(f"not as it was written: {each}")
+
+
+def _print(folder: Path, pdf: Path) -> None:
+    """Prints the report as it was sealed; one that no seal speaks of is printed, and that is said.
+
+    Raises:
+        click.ClickException: The page is not as it was sealed, or there is none, or no browser.
+    """
+    from runbook_lib.record.report.paper import NotPrinted, print_report  # noqa: PLC0415 - nor what makes a page
+    from runbook_lib.record.verify import altered_report  # noqa: PLC0415
+
+    if (folder / REPORT).is_file() and (seal := altered_report(folder)):
+        raise click.ClickException(
+            f"{REPORT} is not as {seal} sealed it, and is not printed: keep the record as it is; runbook verify tells more"
+        )
+    try:
+        print_report(folder / REPORT, pdf)
+    except NotPrinted as error:
+        raise click.ClickException(str(error)) from None
+    if " sha256:" not in terminal.sealing(folder):
+        terminal.say(f"printed all the same: {terminal.sealing(folder)}")
 
 
 @records.command()

@@ -11,7 +11,7 @@ from runbook_lib.cli.ending import heard
 from runbook_lib.cli.given import all_records, ask, base, parameters, record_folder, values_of
 from runbook_lib.errors import Refused, UnusableParameters
 from runbook_lib.files import read_regular
-from runbook_lib.models import Check, Fault, Outcome, Verdict
+from runbook_lib.models import Fault, Outcome
 from runbook_lib.secrets import REGISTRY
 from runbook_lib.tables import checks_table, summary_table, table
 from runbook_lib.terminal import planned_table, show
@@ -145,50 +145,51 @@ def verify(
 ) -> None:
     """Prove that a record is as it was sealed; says what was altered, added, removed or cut off.
 
-    RECORD is a change id or a record's folder. Needs no server and no network. Exit status 0: proven; 1: not; 2: it
-    could not be looked at.
+    RECORD is a change id or a record's folder. Needs no server and no network. The last line says what came of it: proven,
+    not sealed yet (nobody altered what is sealed; runbook seal), not proven (who sealed it is not known), or ALTERED.
+    Exit status 0: proven; 1: not; 2: it could not be looked at.
     """
     from runbook_lib.record.verify import NOT_PROVEN  # noqa: PLC0415
 
     if bool(record) == every or (every and expect):
         raise click.UsageError("give one record, with --expect if you have a digest, or --all")
     signers = _text(allowed_signers) if allowed_signers else None
-    proven = (
+    proven, said = (
         _verify_all(records_dir, signers)
         if record is None
         else _verify_one(record, records_dir, signers, _digest(expect))
     )
-    show(f"\n{'PROVEN' if proven else 'NOT PROVEN'}\n{NOT_PROVEN}")
+    show(f"\n{NOT_PROVEN}\n\n{said}")
     sys.exit(0 if proven else 1)
 
 
-def _verify_one(record: Path, records_dir: Path | None, signers: str | None, expect: str) -> bool:
+def _verify_one(record: Path, records_dir: Path | None, signers: str | None, expect: str) -> tuple[bool, str]:
+    from runbook_lib.record.verify import NEXT, Proof, proof_of  # noqa: PLC0415
     from runbook_lib.record.verify import verify as checked  # noqa: PLC0415
 
     folder = record_folder(record, records_dir)
     checks = checked(folder, allowed_signers=signers, expect=expect)
     show(f"{checks_table(f'the record {folder.resolve().name}', checks)!r}")
-    return _passed(checks)
+    proof, why = proof_of(checks)
+    return proof is Proof.PROVEN, f"{proof}{why and f': {why}, '}{NEXT[proof]}"
 
 
-def _verify_all(records_dir: Path | None, signers: str | None) -> bool:
+def _verify_all(records_dir: Path | None, signers: str | None) -> tuple[bool, str]:
+    from runbook_lib.record.verify import Proof, proof_of  # noqa: PLC0415
     from runbook_lib.record.verify import verify as checked  # noqa: PLC0415
 
     where = records_dir or base() / "records"
-    found = {each.change_id: checked(where / each.change_id, allowed_signers=signers) for each in all_records(where)}
-    rows = (
-        (name, "proven" if _passed(checks) else "NOT PROVEN", "; ".join(c.found for c in checks if c.verdict is not Verdict.PASS))
-        for name, checks in found.items()
-    )  # fmt: skip
-    good = sum(map(_passed, found.values()))
-    show(
-        f"{table(f'{len(found)} records, {good} proven', ('change', 'verdict', 'why'), rows, keep=('change', 'verdict'))!r}"
-    )
-    return good == len(found)
-
-
-def _passed(checks: tuple[Check, ...]) -> bool:
-    return all(each.verdict is Verdict.PASS for each in checks)
+    rows = [
+        (each.change_id, *proof_of(checked(where / each.change_id, allowed_signers=signers)))
+        for each in all_records(where)
+    ]
+    proofs = [proof for _, proof, _ in rows]
+    said = ", ".join(f"{number} {proof}" for proof in Proof if (number := proofs.count(proof)) or proof is Proof.PROVEN)
+    title = f"{len(rows)} records, {said}"
+    show(f"{table(title, ('change', 'verdict', 'why'), rows, keep=('change', 'verdict'))!r}")
+    return all(
+        each is Proof.PROVEN for each in proofs
+    ), f"{max(proofs, key=list(Proof).index, default=Proof.PROVEN)}: {title}"
 
 
 def _text(file: Path) -> str:

@@ -75,6 +75,7 @@ class Answer(Field):
 
     def _dropped(self) -> None:
         if self._drop.value:
+            self._paste.value = ""
             self._take(bytes(self._drop.value[0]["content"]))
 
     def _pasted(self) -> None:
@@ -83,6 +84,7 @@ class Answer(Field):
             self._paste.value = ""  # it must not lie in the page
             self._fault = _KEY_CAME
         elif text.strip():
+            self._drop.value = ()
             self._take(text.encode())
 
     def _take(self, data: bytes) -> None:
@@ -125,7 +127,7 @@ def judged_as_html(data: bytes, base: Path, values: Mapping[str, object]) -> str
     bad = [each for each in checks if each.verdict is not Verdict.PASS]
     title = f"judged here{f', with the CSR of change {change_id}' if wanted else ''}: {len(checks) - len(bad)} of {len(checks)} checks pass"
     later = said("Whether it belongs to the key on the server is looked at there, by the notebook's step 5.")
-    shown = [certificates_table("what was handed in", names), checks_table(title, bad)]
+    shown = [checks_table(title, bad), certificates_table("what was handed in", names)]
     return "".join(each._repr_html_() for each in shown) + later
 
 

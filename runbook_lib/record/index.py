@@ -24,9 +24,16 @@ _SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use
 Identity = tuple[int, ...]
 
 
-def identity(facts: os.stat_result) -> Identity:
-    """What tells a file from another, and from itself before it was written: its owner can set back its times but the last."""
-    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+def identity(journal: os.stat_result, seals: os.stat_result | None) -> Identity:
+    """What tells a record from another, and from itself before it was written, without reading it.
+
+    Args:
+        journal: Of its journal: place, size and times, of which its owner can set back all but the last.
+        seals: Of the folder of its seals, whose times change when one is added or taken away; None where there is none. What
+            is written into a seal that lies there already changes nothing of this: that is for `runbook verify` to find.
+    """
+    times = (seals.st_mtime_ns, seals.st_ctime_ns) if seals else (0, 0)
+    return (journal.st_dev, journal.st_ino, journal.st_size, journal.st_mtime_ns, journal.st_ctime_ns, *times)
 
 
 class Index:
@@ -62,7 +69,7 @@ class Index:
             derived: JSON values, at least one.
         """
         # Written just now it may be written again within one tick of its clock, and look the same (as in git's index).
-        if max(journal[-2:]) + _SETTLED_NS < self._opened_ns:
+        if max(journal[3:]) + _SETTLED_NS < self._opened_ns:
             self._now[name] = [list(journal), derived]
 
     def save(self) -> None:

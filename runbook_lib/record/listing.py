@@ -9,18 +9,18 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runbook_lib import models
 from runbook_lib.files import read_regular
-from runbook_lib.record import journal
+from runbook_lib.record import journal, seal
 from runbook_lib.record.index import Index, identity
 
 LARGEST = 1 << 24  # bytes of a journal; a run writes some 40,000, and what is read of them takes many times as much
-BROKEN, UNREADABLE, TOO_LARGE = "broken", "unreadable", "too-large"
-UNTOLD = (BROKEN, UNREADABLE, TOO_LARGE)
+BROKEN, UNREADABLE, TOO_LARGE, DAMAGED = "broken", "unreadable", "too-large", "damaged"
+UNTOLD = (BROKEN, UNREADABLE, TOO_LARGE, DAMAGED)
 _SECOND = len("20261124T220000Z")
 _LONGEST = 200  # characters of a name or a ticket
 _FAULTS = {errno.ENOENT: BROKEN, errno.ENOTDIR: BROKEN, errno.EINVAL: BROKEN, errno.EFBIG: TOO_LARGE}
@@ -36,9 +36,12 @@ class RecordSummary:
         runs: The notebooks that were run, oldest first.
         started, last: When the first and the last event were written, UTC, ISO 8601; the id's time where no event is known.
         outcome: An outcome, or one of UNTOLD, where all that is known is the id: `broken` where there is no journal of ours,
-            `unreadable` where this user may not read it, `too-large` where it has more than LARGEST bytes.
+            `unreadable` where this user may not read it, `too-large` where it has more than LARGEST bytes; `damaged` where its
+            lines do not hang together, so that what else is told of it may not be what was written.
         ticket: Of that run, or of the last one before it that named one.
         operator: Of that run.
+        sealed: `yes`, `no`, or `in part` where more was written after the newest seal, as that seal says; nothing is proven here.
+        approved: Who approved its newest plan, as its journal says; nothing is proven here.
     """
 
     change_id: str
@@ -49,6 +52,8 @@ class RecordSummary:
     outcome: str
     ticket: str
     operator: str
+    sealed: str = ""
+    approved: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def list_records(records_dir: Path) -> tuple[RecordSummary, ...]:
 
 def _made_by() -> bytes:
     """What decides what a journal says: this code."""
-    files = (__file__, journal.__file__, models.__file__)
+    files = (__file__, journal.__file__, models.__file__, seal.__file__)
     return hashlib.sha256(b"".join(Path(each).read_bytes() for each in files)).digest()
 
 
@@ -115,15 +120,52 @@ def _summary(folder: str, index: Index) -> RecordSummary:
         facts = os.lstat(path)
         if not stat.S_ISREG(facts.st_mode):
             return _untold(change_id, BROKEN)
-        seen = identity(facts)
+        seen = identity(facts, _seals(folder))
         if derived := index.look_up(change_id, seen):
             return _kept(change_id, derived)
-        events = journal.events_in(read_regular(Path(path), LARGEST))
+        data = read_regular(Path(path), LARGEST)
     except OSError as error:
         return _untold(change_id, _FAULTS.get(error.errno or 0, UNREADABLE))
-    summary = _derived(change_id, events)
+    summary = _derived(change_id, journal.events_in(data))
+    if summary.outcome != BROKEN:
+        summary = replace(
+            summary, sealed=_sealed(Path(folder), data), outcome=summary.outcome if _whole(data) else DAMAGED
+        )
     index.note(change_id, seen, dataclasses.astuple(summary)[1:])
     return summary
+
+
+def _seals(folder: str) -> os.stat_result | None:
+    try:
+        facts = os.lstat(f"{folder}/{seal.FOLDER}")
+    except OSError:
+        return None
+    return facts if stat.S_ISDIR(facts.st_mode) else None
+
+
+def _whole(data: bytes) -> bool:
+    """Whether the lines of a journal hang together; what stands after the last line end was cut short by a kill."""
+    try:
+        journal.check_chain(data.split(b"\n")[:-1], Path(journal.NAME))
+    except journal.JournalUnusable:
+        return False
+    return True
+
+
+def _sealed(folder: Path, data: bytes) -> str:
+    lines = seal.lines_sealed(folder) if _seals(str(folder)) else 0
+    return "no" if not lines else "yes" if lines == data.count(b"\n") and data.endswith(b"\n") else "in part"
+
+
+def _approved(events: Sequence[journal.Event]) -> str:
+    """Who approved the newest plan that can be approved: by a signature in this record, or in another over the same plan."""
+    plans = [number for number, each in enumerate(events) if each["event"] == "plan" and each.get("file")]
+    if not plans:
+        return ""
+    plan, later = events[plans[-1]]["sha256"], events[plans[-1] :]
+    signed = [each["approver"] for each in events if each["event"] == "approved" and each["plan"] == plan]
+    seen = [name.partition(" ")[0] for each in later if each["event"] == "approval" for name in each.get("by", ())]
+    return ", ".join(dict.fromkeys([*signed, *seen]))
 
 
 def _derived(change_id: str, events: Sequence[journal.Event]) -> RecordSummary:
@@ -141,6 +183,7 @@ def _derived(change_id: str, events: Sequence[journal.Event]) -> RecordSummary:
             outcome=outcome.value,
             ticket=_cut(journal.ticket_of(events, told)),
             operator=_cut(begun.get("operator")),
+            approved=_cut(_approved(events)),
         )
     except journal.NOT_OURS:
         return _untold(change_id, BROKEN)

@@ -89,6 +89,16 @@ def _digest_of(path: Path) -> str:
         return ""
 
 
+def lines_sealed(folder: Path) -> int:
+    """How many lines of the journal the newest seal speaks of, as it says itself; 0 where there is none that can be read."""
+    try:
+        return int(
+            statement_in(read_regular(sealed(folder)[-1], LARGEST, follow=False))["predicate"]["journal"]["lines"]
+        )
+    except (IndexError, OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def described(folder: Path) -> str:
     """The newest seal with its digest, or that what was written last has none."""
     seals = sealed(folder)

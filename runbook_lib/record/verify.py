@@ -1,5 +1,6 @@
 """The proof of a sealed record, offline: what was altered, added, removed or cut off since, and what cannot be told."""
 
+import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from runbook_lib.models import CHANGE_ID, Check, Verdict, judged
 from runbook_lib.record.archive import files_of, folders_and_others
 from runbook_lib.record.journal import NAME, JournalUnusable, check_chain, event_of
 from runbook_lib.record.seal import FOLDER, NAMESPACE, NUMBERED, REPORT, digest, statement_in
-from runbook_lib.sshsig import NotSigned, signer_of
+from runbook_lib.sshsig import NotAllowed, NotSigned, signer_of
 
 NOT_PROVEN = (
     "What this cannot prove: that whoever holds a signing key did not write the whole record anew; that no newer seal was taken away,\n"
@@ -18,7 +19,23 @@ NOT_PROVEN = (
 )
 MOST = 64 << 20  # bytes of a journal or a seal
 _KEEP_IT = "keep the record as it is, and find out who could write it"
-_SEAL = "a run that was killed has none: runbook seal; else keep it as it is, and find out who could write it"
+_SEAL = "a run that was killed or had no key left it so: runbook seal"
+_SEALED, _COVERED = "Is the record sealed?", "Is there nothing that was not sealed?"
+
+
+class Proof(enum.StrEnum):
+    """What comes of a record's checks."""
+
+    PROVEN = "proven"
+    NOT_SEALED = "not sealed yet"
+    NOT_PROVEN = "not proven"
+    ALTERED = "ALTERED"
+
+
+NEXT = {
+    Proof.PROVEN: "", Proof.NOT_SEALED: "run runbook seal", Proof.ALTERED: _KEEP_IT,
+    Proof.NOT_PROVEN: "give --allowed-signers, or ask who sealed it",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +65,18 @@ def verify(folder: Path, *, allowed_signers: str | None, expect: str = "") -> tu
         expect: SHA-256 of a seal that must be there, as it was printed when it was made; empty: none.
 
     Returns:
-        A check a question; the record is proven when every one passes.
+        A check a question; one that fails says that somebody altered the record, `unknown` that no seal says how it was, or
+        that nothing was looked at, `warn` that a seal is by somebody who is not allowed. It is proven when every one passes.
     """
     seals = tuple(_seals(folder))
     files = files_of(folder)
     journal = _read(files[NAME]) if NAME in files else None
     return (
-        _check("Is the record sealed?", "a seal", [] if seals else ["no seal"], _SEAL),
+        _uncovered(_SEALED, "a seal", [] if seals else ["no seal"]),
         _signatures(folder, seals, allowed_signers),
         _looked(seals, _check("Do the seals follow one another?", "each names the one before", _sequence(folder, seals))),
         _looked(seals, _unaltered(_altered(files, seals, journal))),
-        _check("Is there nothing that was not sealed?", "nothing", _added(files, seals, journal), _SEAL),
+        (_uncovered if not seals or _later(seals, journal) else _check)(_COVERED, "nothing", _added(files, seals, journal)),
         _check("Do the journal's lines hang together?", "each carries the digest of the one before", _chain(journal, folder)),
         *([_expected(seals, expect)] if expect else []),
     )  # fmt: skip
@@ -68,6 +86,34 @@ def _check(question: str, expected: str, faults: Iterable[str], todo: str = _KEE
     faults = tuple(faults)
     found = "; ".join(faults) or expected
     return judged(question, expected, found, good=not faults, source="the record's seals", todo=todo)
+
+
+def proof_of(checks: Sequence[Check]) -> tuple[Proof, str]:
+    """What comes of the checks of `verify`, and why; the worst of it where it is several things.
+
+    A run that was killed and a record without a key look the same as they did before there were seals: nobody altered them.
+    """
+    for verdict, about, proof in (
+        (Verdict.FAIL, None, Proof.ALTERED), (Verdict.WARN, None, Proof.NOT_PROVEN),
+        (Verdict.UNKNOWN, {_SEALED, _COVERED}, Proof.NOT_SEALED), (Verdict.UNKNOWN, None, Proof.NOT_PROVEN),
+    ):  # fmt: skip
+        found = [each.found for each in checks if each.verdict is verdict and (about is None or each.question in about)]
+        if found:
+            return proof, found[0] if proof is Proof.NOT_SEALED else "; ".join(found)
+    return Proof.PROVEN, ""
+
+
+def _uncovered(question: str, expected: str, faults: Iterable[str]) -> Check:
+    """A check of what no seal speaks of: where there is such a thing, nobody can tell from here how it was."""
+    check = _check(question, expected, faults, _SEAL)
+    return check if check.verdict is Verdict.PASS else replace(check, verdict=Verdict.UNKNOWN)
+
+
+def _later(seals: Sequence["_Seal"], journal: bytes | None) -> int:
+    """How many lines were written after the newest seal, one that was cut short among them."""
+    good = [each for each in seals if not each.fault]
+    lines, there = (good[-1].predicate["journal"]["lines"] if good else 0), (journal or b"").split(b"\n")
+    return max(0, len(there) - lines - (there[-1] == b""))
 
 
 def _looked(seals: Sequence["_Seal"], check: Check) -> Check:
@@ -87,6 +133,18 @@ def altered(folder: Path, *, repairs: bool = True) -> tuple[str, ...]:
     found = [each for each, repaired in _altered(files, seals, journal).items() if repairs or not repaired]
     faults = (*_sequence(folder, seals), *found, *_chain(journal, folder))
     return tuple(each for each in faults if not each.startswith(f"{REPORT}: "))
+
+
+def altered_report(folder: Path) -> str:
+    """The path of the newest seal where the report is another than it sealed; empty where it is the same.
+
+    Empty too where no seal speaks of the page that lies there: in a record that was never sealed, or in which a run has
+    written since, which makes the page anew.
+    """
+    seals = [each for each in _seals(folder) if not each.fault]
+    if not seals or _later(seals, _read(folder / NAME)):
+        return ""
+    return "" if _digest(folder / REPORT) == seals[-1].subjects.get(REPORT) else seals[-1].name
 
 
 def _seals(folder: Path) -> Iterator[_Seal]:
@@ -126,16 +184,16 @@ def _signatures(folder: Path, seals: Sequence[_Seal], allowed_signers: str | Non
     if allowed_signers is None:
         return Check(question, expected, "not looked at: no allowed signers were given", Verdict.UNKNOWN, "the record's seals",
                      "give --allowed-signers, a file that does not come from the record")  # fmt: skip
-    faults, signed = [], []
+    faults, signed, verdict = [], [], Verdict.PASS if seals else Verdict.UNKNOWN
     for each in seals:
         try:
             signed.append(_signer(folder, each, allowed_signers))
         except NotSigned as error:
             faults.append(f"{each.name}: {error}")
-    found = "; ".join(faults) or ", ".join(dict.fromkeys(signed)) or "no seal"
-    return judged(
-        question, expected, found, good=bool(seals) and not faults, source="the record's seals", todo=_KEEP_IT
-    )
+            if verdict is not Verdict.FAIL:
+                verdict = Verdict.WARN if isinstance(error, NotAllowed) else Verdict.FAIL
+    found = "; ".join(faults) or ", ".join(dict.fromkeys(signed)) or "there is no seal"
+    return Check(question, expected, found, verdict, "the record's seals", _KEEP_IT if faults else "")
 
 
 def _signer(folder: Path, each: _Seal, allowed_signers: str) -> str:
@@ -184,15 +242,16 @@ def _unaltered(faults: Mapping[str, bool]) -> Check:
 def _altered(files: Mapping[str, Path], seals: Sequence[_Seal], journal: bytes | None) -> Mapping[str, bool]:
     """What is not as a seal says, each named once, and whether the journal tells of it as a repair.
 
-    The report is written anew with every seal, so that the newest alone speaks of it.
+    The report is written anew by every run: the newest seal alone speaks of it, and none once a run has written after that.
     """
+    later = _later(seals, journal)
     faults = {f"{each.name}: {each.fault}": False for each in seals if each.fault}
     good = [each for each in seals if not each.fault]
     for each in good:
         for name, wanted in each.subjects.items():
             if name == NAME:
                 faults |= dict.fromkeys(_cut(journal, each), False)
-            elif name != REPORT or each is good[-1]:
+            elif name != REPORT or (each is good[-1] and not later):
                 if name not in files:
                     faults[f"{name}: removed"] = False
                 elif (now := _digest(files[name])) != wanted:
@@ -237,10 +296,11 @@ def _added(files: Mapping[str, Path], seals: Sequence[_Seal], journal: bytes | N
     for each in good:
         known |= each.subjects.keys()
     yield from (f"{name}: {_stranger(files[name])}" for name in sorted(files.keys() - known))
-    lines, there = (good[-1].predicate["journal"]["lines"] if good else 0), (journal or b"").split(b"\n")
-    more = len(there) - lines - (there[-1] == b"")
-    if more > 0:
+    if more := _later(seals, journal):
+        lines = good[-1].predicate["journal"]["lines"] if good else 0
         yield f"{NAME}: {more} line{'' if more == 1 else 's'} after line {lines}"
+        if good and _digest(files.get(REPORT, Path())) != good[-1].subjects.get(REPORT):
+            yield f"{REPORT}: {'written anew' if REPORT in files else 'removed'} after that"
 
 
 def _stranger(path: Path) -> str:
@@ -255,7 +315,9 @@ def _chain(journal: bytes | None, folder: Path) -> Iterator[str]:
         yield "there is none"
         return
     try:
-        check_chain(journal.splitlines(), folder / NAME)
+        check_chain(
+            journal.split(b"\n")[:-1], folder / NAME
+        )  # what stands after the last line end was cut short by a kill
     except JournalUnusable as error:
         yield error.what
 

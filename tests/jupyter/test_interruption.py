@@ -199,7 +199,7 @@ def test_the_notebook_says_where_it_was_cut_off(all_interrupted: dict[str, Inter
     ended = all_interrupted[how]
     cells = executed_cells(ended.record)
     ran = [cell["id"] for cell in cells if cell["execution_count"] and not cell["id"].startswith("ran-")]
-    assert ran == ["parameters", "form", "bind", "check", "plan", "compare", "install"]
+    assert ran == ["parameters", "form", "bind", "check", "plan", "compare", "browse-before", "install"]
     install = next(cell for cell in cells if cell["id"] == "install")
     assert bool(install["metadata"]["runbook"]["ended"]) == (how in POLITE)
     errors = [output["ename"] for output in install["outputs"] if output["output_type"] == "error"]

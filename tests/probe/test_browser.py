@@ -30,7 +30,7 @@ SAN = (f"DNS:{NAME}", "IP:127.0.0.1")
 LEAF = issue(NAME, ROOT, san=SAN, not_before=YESTERDAY)
 SELF_SIGNED = issue(NAME, san=SAN, not_before=YESTERDAY)
 PNG = b"\x89PNG\r\n\x1a\n"
-HOSTILE = r"""<script>document.title = "\u001b[31m\u202e<b>\n Sign in</b> " + "x".repeat(1e6); alert("stop");
+HOSTILE = r"""<body><script>document.title = "\u001b[31m\u202e<b>\n Sign in</b> " + "x".repeat(1e6); alert("stop");
 const canvas = document.body.appendChild(document.createElement("canvas")); canvas.width = 1024; canvas.height = 640;
 const noise = canvas.getContext("2d").createImageData(1024, 640); noise.data.forEach((_, n, all) => all[n] = n % 4 < 3 ? Math.random() * 256 : 255);
 canvas.getContext("2d").putImageData(noise, 0, 0); setInterval(() => fetch("/again"), 10)</script>"""

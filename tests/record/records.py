@@ -1,5 +1,6 @@
 """Records to look at: written by the journal itself, or by something else."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -54,6 +55,15 @@ def gone_on(folder: Path, *events: tuple[str, dict[str, object]]) -> None:
 def line(**event: object) -> bytes:
     """A line of a journal that something else wrote."""
     return json.dumps({"at": "2026-06-01T12:00:00Z", **event}).encode() + b"\n"
+
+
+def chained(*lines: bytes) -> bytes:
+    """The lines as a journal holds them, each with the hash of the one before."""
+    whole, head = b"", ""
+    for each in lines:
+        one = json.dumps({**json.loads(each), "prev": head}).encode()
+        whole, head = whole + one + b"\n", hashlib.sha256(one).hexdigest()
+    return whole
 
 
 RUN = line(event="run", notebook="install", host="apstra")

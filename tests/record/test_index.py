@@ -21,6 +21,7 @@ from runbook_lib.record import index, journal, listing
 from runbook_lib.record.index import Index
 from runbook_lib.record.journal import NAME
 from runbook_lib.record.listing import RecordSummary, list_records
+from runbook_lib.record.seal import PREDICATE, STATEMENT
 from tests.record.records import NOBODY, gone_on, told
 
 IDS = tuple(f"2026060{number}T120000Z-000000" for number in (1, 2, 3))
@@ -80,6 +81,22 @@ def test_the_second_list_reads_nothing(lists: Lists) -> None:
     written = lists.file.stat()
     lists()
     assert lists.file.stat() == written
+
+
+def test_a_seal_that_was_made_or_taken_away_is_seen(lists: Lists) -> None:
+    """The journal is the same before and after: the folder of seals is a part of what an entry counts for."""
+    seals = lists.records / IDS[1] / "seals"
+    assert [each.sealed for each in lists()] == ["no", "no", "no"]
+    seals.mkdir()
+    lines = (lists.records / IDS[1] / NAME).read_bytes().count(b"\n")
+    said = {"_type": STATEMENT, "predicateType": PREDICATE, "predicate": {"journal": {"lines": lines}}}
+    (seals / "0001.json").write_text(json.dumps(said))
+    assert [each.sealed for each in lists()] == ["no", "yes", "no"]
+    assert lists.read == [IDS[1]]
+    assert [each.sealed for each in lists()] == ["no", "yes", "no"]
+    assert lists.read == []
+    (seals / "0001.json").unlink()
+    assert [each.sealed for each in lists()] == ["no", "no", "no"]
 
 
 def test_the_index_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from runbook_lib.models import Outcome
 from runbook_lib.record.archive import story
 from runbook_lib.record.journal import NAME
 from runbook_lib.record.listing import LARGEST, UNTOLD, RecordSummary, Wanted, list_records
-from tests.record.records import BROKEN, CHANGE, RUN, as_nobody, gone_on, line, opened, readable, told
+from tests.record.records import BROKEN, CHANGE, RUN, as_nobody, chained, gone_on, line, opened, readable, told
+from tests.record.sealing import closed, run, signing_key
 
 OTHER = "20260603T120000Z-000000"
 
@@ -76,6 +77,63 @@ def test_a_broken_record_is_listed_as_broken(tmp_path: Path, data: bytes | None)
     assert whole.outcome == "rolled-back"
     assert (broken.change_id, broken.outcome, broken.runs) == (folder.name, "broken", ())
     assert all(isinstance(each, str) for each in sum(story(folder), ()))
+
+
+def test_a_record_whose_lines_do_not_hang_together_is_damaged(tmp_path: Path) -> None:
+    """Whatever it says of its outcome; a last line that a kill cut short is no damage, and neither is the line end that the next run gave it."""
+    told(tmp_path / CHANGE)
+    told(tmp_path / OTHER)
+    path = tmp_path / CHANGE / NAME
+    whole = path.read_bytes()
+    for torn in (whole + b'{"n": 13, "at": "2026-0', whole):
+        path.write_bytes(torn)
+        assert [each.outcome for each in list_records(tmp_path)] == ["rolled-back", "rolled-back"]
+    path.write_bytes(whole + b'{"n": 13')
+    gone_on(tmp_path / CHANGE, ("note", {"text": "after it"}))
+    assert list_records(tmp_path)[0].outcome == "rolled-back"
+    path.write_bytes(whole.replace(b'"swap the pair", "status": 0', b'"swap the pair", "status": 1'))
+    assert path.read_bytes() != whole
+    damaged, other = list_records(tmp_path)
+    assert (damaged.outcome, damaged.ticket, other.outcome) == ("damaged", "CHG-1", "rolled-back")
+
+
+def test_the_list_says_what_is_sealed(tmp_path: Path) -> None:
+    """Not at all, all of it, or what stood there before a later run; a run that was killed in the middle of a line is not sealed."""
+    key = signing_key(tmp_path)
+    record = run(tmp_path / "records", 1)
+    record.journal.close()
+
+    def sealed() -> str:
+        return list_records(tmp_path / "records")[0].sealed
+
+    assert sealed() == "no"
+    closed(run(tmp_path / "records", 1), key)
+    assert sealed() == "yes"
+    with (record.folder / NAME).open("ab") as file:
+        file.write(b"{")
+    assert sealed() == "in part"
+    closed(run(tmp_path / "records", 2), key)
+    assert sealed() == "yes"
+    (record.folder / "seals").rename(tmp_path / "elsewhere")
+    (record.folder / "seals").symlink_to(tmp_path / "elsewhere")
+    assert sealed() == "no"
+
+
+def test_the_list_says_who_approved_the_newest_plan(tmp_path: Path) -> None:
+    """A signature in this record, or one that a run found; an approval of an earlier plan is none of the newest."""
+    told(tmp_path / CHANGE)
+
+    def approved(*events: tuple[str, dict[str, object]]) -> str:
+        gone_on(tmp_path / CHANGE, *events)
+        return list_records(tmp_path)[0].approved
+
+    plan = {"commands": [], "file": "plan.json"}
+    assert approved(("approved", {"plan": "f" * 64, "approver": "eve"})) == ""
+    assert (
+        approved(("plan", {**plan, "sha256": "a" * 64}), ("approved", {"plan": "a" * 64, "approver": "bob"})) == "bob"
+    )
+    assert approved(("approval", {"by": ["bob (SHA256:x)", "carol (SHA256:y)"]})) == "bob, carol"
+    assert approved(("plan", {**plan, "sha256": "b" * 64}), ("approval", {"by": []})) == ""
 
 
 def test_what_is_no_record_is_not_listed(tmp_path: Path) -> None:
@@ -193,9 +251,9 @@ def test_a_huge_journal_is_not_taken_into_memory(tmp_path: Path) -> None:
 def test_the_largest_journal_is_read(tmp_path: Path) -> None:
     """One byte more is too many."""
     (tmp_path / CHANGE).mkdir()
-    around = RUN + line(event="note", text="") + line(event="end", outcome="done")
+    around = chained(RUN, line(event="note", text=""), line(event="end", outcome="done"))
     for size, outcome in ((LARGEST, "done"), (LARGEST + 1, "too-large")):
-        whole = RUN + line(event="note", text="x" * (size - len(around))) + line(event="end", outcome="done")
+        whole = chained(RUN, line(event="note", text="x" * (size - len(around))), line(event="end", outcome="done"))
         (tmp_path / CHANGE / NAME).write_bytes(whole)
         assert len(whole) == size
         assert [each.outcome for each in list_records(tmp_path)] == [outcome]

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from runbook_lib.models import Verdict
 from runbook_lib.record.journal import NAME, Journal
 from runbook_lib.record.seal import NAMESPACE
-from runbook_lib.record.verify import verify
+from runbook_lib.record.verify import Proof, proof_of, verify
 from runbook_lib.sshsig import SigningKey
 from tests.record.records import as_nobody
 from tests.record.sealing import CHANGE, OPERATOR, allowing, closed, run, sealed_record, signing_key
@@ -46,6 +46,11 @@ def faults(record: Path, key: SigningKey, expect: str = "") -> dict[str, str]:
     """What did not pass, by its question."""
     checks = verify(record, allowed_signers=allowing(key), expect=expect)
     return {each.question: each.found for each in checks if each.verdict is not Verdict.PASS}
+
+
+def proof(record: Path, key: SigningKey) -> tuple[Proof, str]:
+    """What comes of it, and why."""
+    return proof_of(verify(record, allowed_signers=allowing(key)))
 
 
 def files(record: Path) -> list[Path]:
@@ -174,6 +179,63 @@ def test_lines_after_the_last_seal_are_named(record: Path, key: SigningKey) -> N
     again = run(record.parent, 3)
     assert closed(again, key).seal
     assert faults(record, key) == {}
+
+
+def killed(record: Path) -> None:
+    """What a run leaves that was killed in the middle of a line: more lines, a notebook, no report."""
+    journal = Journal(record, str)
+    journal.write("run", notebook="install", host="apstra", operator="ada")
+    journal.close()
+    (record / "notebooks/20260603T120000Z-300_install_certificate.ipynb").write_text("{}")
+    (record / "report.html").unlink()
+    with (record / NAME).open("ab") as file:
+        file.write(b'{"n": 99, "at": "2026-06-0')
+
+
+def test_what_a_killed_run_left_is_not_altered(record: Path, key: SigningKey, tmp_path: Path) -> None:
+    """Nor is what a run without a key left, or a record that never had a seal: it says what to do, and nobody is suspected."""
+    assert proof(record, key) == (Proof.PROVEN, "")
+    lines = (record / NAME).read_bytes().count(b"\n")
+    killed(record)
+    said = f"notebooks/20260603T120000Z-300_install_certificate.ipynb: added; {NAME}: 2 lines after line {lines}; report.html: removed after that"
+    assert proof(record, key) == (Proof.NOT_SEALED, said)
+    closed(run(record.parent, 4), None)
+    assert (proof(record, key)[0], "report.html: written anew" in proof(record, key)[1]) == (Proof.NOT_SEALED, True)
+    unsealed = run(tmp_path / "unsealed", 1)
+    closed(unsealed, None)
+    assert proof(unsealed.folder, key) == (Proof.NOT_SEALED, "no seal")
+    assert closed(run(record.parent, 5), key).seal
+    assert proof(record, key) == (Proof.PROVEN, "")
+
+
+@pytest.mark.parametrize(
+    "name", ["report.html", "files/certificate-1.pem", NAME, "seals/0002.json", "seals/0002.json.sig"]
+)
+@pytest.mark.parametrize("then", [lambda _: None, killed])
+def test_what_somebody_altered_is_altered(
+    record: Path, key: SigningKey, name: str, then: Callable[[Path], None]
+) -> None:
+    """Whatever a killed run did to the record afterwards; the page alone is made anew by every run, so that no seal speaks of it then."""
+    data = (record / name).read_bytes()
+    then(record)
+    data = (record / name).read_bytes() if name == NAME else data
+    at = len(data) // 3
+    (record / name).write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    expected = Proof.NOT_SEALED if name == "report.html" and then is killed else Proof.ALTERED
+    assert proof(record, key)[0] == expected
+
+
+def test_a_file_that_no_run_can_have_added_is_an_alteration(record: Path, key: SigningKey) -> None:
+    """After the newest seal the journal has no line that a run wrote."""
+    (record / "files/more.pem").write_text("x")
+    assert proof(record, key) == (Proof.ALTERED, "files/more.pem: added")
+
+
+def test_a_seal_by_another_is_not_proven_and_not_altered(record: Path, key: SigningKey, tmp_path: Path) -> None:
+    """The bytes are as they were signed; whose key it was has to be asked."""
+    found = proof(record, signing_key(tmp_path, "other"))
+    assert (found[0], key.fingerprint in found[1]) == (Proof.NOT_PROVEN, True)
+    assert proof_of(verify(record, allowed_signers=None))[0] == Proof.NOT_PROVEN
 
 
 def test_a_newest_seal_that_was_taken_away_needs_its_digest_to_be_noticed(record: Path, key: SigningKey) -> None:

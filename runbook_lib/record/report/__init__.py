@@ -20,6 +20,7 @@ from runbook_lib.models import Check, KeyDigest, Verdict
 from runbook_lib.record.archive import counted, told
 from runbook_lib.record.events import Line, lines_of
 from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain, runs_of, telling_run, whole
+from runbook_lib.record.report.attempts import QUIET, SHORT, attempts, filled, moment, odd_checks, touched
 from runbook_lib.record.report.browser import pictures, visits
 from runbook_lib.record.report.commands import commands_of
 from runbook_lib.record.report.evidence import Audited, audited, certificates, kept
@@ -55,31 +56,37 @@ def render(folder: Path, sealing: str) -> str:
     changes = not run or run[0]["notebook"] != "audit"
     judged = _judged(run, Audited() if changes else audited(folder))
     summary, templates = fields(folder, run), _templates()
-    style = templates.get_template("report.css").render().encode()
+    printed = _in_css(f"{'Change' if changes else 'Audit'} {summary['change']}, ticket {summary['ticket']}")
+    style = templates.get_template("report.css").render(printed=printed).encode()
     return templates.get_template("report.html.j2").render(
         style_hash=base64.b64encode(hashlib.sha256(style).digest()).decode(),
+        printed=printed,
         tones=_TONES,
         headline=headline(run),
         said=_said(run),
         summary=summary,
-        facts=_facts(run, summary, approvals, judged["counts"]),
+        facts=[*_facts(run, summary, approvals, judged["counts"]), ("seal", sealing.partition(". ")[0].rstrip("."))],
         notices=[*_later(runs[number + 1 :]), *_odd(lines)],
         certificates=certificates(folder, run, [event for each in runs[:number] for event in each]),
         visits=visits(run),
         pictures=pictures(folder, run),
         probes=list(_of(run, "probe")),
         changes=changes,
-        approvals=approvals,
+        approvals=[each for each in approvals if each["event"] == "approved" or each in run] or approvals[-1:],
         **judged,
         compared=_compared(run),
         plan=next((each for each in reversed(run) if each["event"] == "plan"), {}),
-        commands=[(each[0], commands_of(each, events)) for each in runs],
+        begun=run[0] if run else {},
+        commands=commands_of(run, events),
+        touched=list(touched(runs, number)),
+        odd=odd_checks(runs, number),
         guard="\n".join(line for each in events if each["event"] == "guard" for line in each["lines"]),
-        runs=_runs(runs, number),
+        runs=attempts(runs, number),
         files=kept(folder),
         sealing=sealing,
         **_chain(folder),
-        events=_events(lines),
+        lines=len(lines),
+        events=_events(lines, number),
     )
 
 
@@ -157,7 +164,7 @@ def _later(runs: Sequence[Sequence[Event]]) -> Iterator[str]:
     for run in runs:
         said = next((event["what"] for event in _of(run, "end") if event.get("what")), "").partition("\n")[0]
         yield (
-            f"A later run, {run[0]['notebook']} at {_moment(run[0])} UTC by {run[0]['operator']}, ended {headline(run).outcome}"
+            f"A later run, {run[0]['notebook']} at {moment(run[0])} UTC by {run[0]['operator']}, ended {headline(run).outcome}"
             f"{said and ': '}{said}. It left the change as it was."
         )
 
@@ -166,7 +173,7 @@ def _odd(lines: Sequence[Line]) -> Iterator[str]:
     if odd := sum(not each.event for each in lines):
         yield (
             f"{odd} of the {len(lines)} lines of the journal {'is no event' if odd == 1 else 'are no events'} as this version writes "
-            "them; under Every event they stand as they are."
+            "them; under Events they stand as they are."
         )
 
 
@@ -186,8 +193,8 @@ def _judged(run: Sequence[Event], audit: Audited) -> dict[str, Any]:
     columns = ("verdict", "step", "question", "expected", "found", "what to do", "rule from")
     return {
         "counts": counted([check.verdict for _, check in ranked]),
-        "failed": _filled("checks that did not pass, the worst first", columns, rows[: len(rows) - len(passed)]),
-        "passed": _filled("checks that passed", columns, [(*row[:5], "", row[6]) for row in passed]),
+        "failed": filled("checks that did not pass, the worst first", columns, rows[: len(rows) - len(passed)]),
+        "passed": filled("checks that passed", columns, [(*row[:5], "", row[6]) for row in passed]),
         "served": _served(audit),
     }
 
@@ -201,7 +208,7 @@ def _served(audit: Audited) -> Table:
         row["sha256"] = fingerprint(str(row["sha256"])) if row["sha256"] else ""
     columns = (*plainly[:4], "good until (UTC)", "days left", "SHA-256 fingerprint", "error")
     return replace(
-        _filled("what each handshake saw", columns, [tuple(row.values()) for row in rows]), monospace=columns[6:7]
+        filled("what each handshake saw", columns, [tuple(row.values()) for row in rows]), monospace=columns[6:7]
     )
 
 
@@ -222,30 +229,25 @@ def _compared(run: Sequence[Event]) -> Table:
     )
 
 
-def _runs(runs: Sequence[Sequence[Event]], number: int) -> Table:
-    rows = [
-        (
-            f"{index + 1}{', told above' * (index == number)}", _moment(run[0]), run[0]["notebook"], run[0]["operator"],
-            run[0].get("ticket") or "none", headline(run).outcome, counted([c["verdict"] for e in _of(run, "checks") for c in e["checks"]]) or "none",
-            len(list(_of(run, "intent"))),
-        )
-        for index, run in enumerate(runs)
-    ]  # fmt: skip
-    columns = ("run", "began (UTC)", "what", "operator", "ticket", "outcome", "checks", "commands")
-    return _filled("every run of this change", columns, rows)
+def _events(lines: Sequence[Line], number: int) -> Table:
+    """Every line of the run that is told, and of the others those that no table of the page speaks for."""
+    run, rows = -1, []
+    for index, each in enumerate(lines, 1):
+        run += each.begins
+        if not each.event:
+            rows.append((str(index), "", "not understood", each.text))
+        elif run in {number, -1} or each.event["event"] not in QUIET:
+            rows.append((str(index), moment(each.event), each.event["event"], told(each.event)))
+    return filled("lines of the journal, in its order", ("line", "when (UTC)", "event", "what"), rows)
 
 
-def _events(lines: Sequence[Line]) -> Table:
-    rows = [
-        (index, _moment(each.event), each.event["event"], told(each.event)) if each.event else (index, "", "not understood", each.text)
-        for index, each in enumerate(lines, 1)
-    ]  # fmt: skip
-    return _filled("every line of the journal, in its order", ("line", "when (UTC)", "event", "what"), rows)
-
-
-def _moment(event: Event) -> str:
-    """When an event was written, UTC to the millisecond."""
-    return str(event["at"][:23].rstrip("Z").replace("T", " "))
+def _in_css(text: str) -> str:
+    r"""A text as it may stand within quotes in a style sheet: all but letters and digits as `\hex ` (CSS Syntax, 4.3.7)."""
+    return "".join(
+        each if each.isascii() and each.isalnum() else f"\\{ord(each):x} "
+        for each in plain(text[:SHORT])
+        if each != "\0"
+    )
 
 
 def _chain(folder: Path) -> dict[str, str]:
@@ -262,10 +264,3 @@ def _chain(folder: Path) -> dict[str, str]:
         "journal": f"When this page was made, {NAME} held {len(lines):,} lines{more}; each carries the hash of the one before.",
         "head": hashlib.sha256(lines[-1]).hexdigest() if lines else "",
     }
-
-
-def _filled(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table without the columns in which nothing stands."""
-    filled = [n for n in range(len(columns)) if any(row[n] is not None and row[n] != "" for row in rows)]
-    cells = tuple(tuple(str(row[n]) for n in filled) for row in rows)
-    return Table(title, tuple(columns[n] for n in filled), cells)

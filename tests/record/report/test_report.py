@@ -10,11 +10,25 @@ import pytest
 
 from runbook_lib.models import Outcome
 from runbook_lib.record.archive import Record
-from runbook_lib.record.journal import NAME, orphans, read
+from runbook_lib.record.journal import NAME, orphans, read, runs_of
 from runbook_lib.record.report import render
+from runbook_lib.record.report.attempts import attempts, odd_checks
 from runbook_lib.tables import fingerprint
+from runbook_lib.text import plain
 from tests.record.report import page as written
-from tests.record.report.page import AFTER, BEFORE, COMMANDS, WAY_BACK, begun, check, checks, ended, page_of, recorded
+from tests.record.report.page import (
+    AFTER,
+    BEFORE,
+    CHANGE,
+    COMMANDS,
+    WAY_BACK,
+    begun,
+    check,
+    checks,
+    ended,
+    page_of,
+    recorded,
+)
 
 
 def ending(outcome: str, notebook: str = "install") -> Callable[[Record], None]:
@@ -264,6 +278,110 @@ def test_the_run_that_made_a_difference_is_told_in_full(tmp_path: Path) -> None:
     assert re.search(r"A later run, restore at \S+ \S+ UTC by grace, ended refused: 1 check failed. It left the change as it was.", page.text)  # fmt: skip
     assert "1, told above" in page.text
     assert page.text.split("Every event")[-1].count("restore on apstra") == 1
+
+
+def tried(record: Record) -> None:
+    """What comes before a change is done: a run that was refused, two that were planned, one that was rolled back."""
+    written.refused(record)
+    for _ in range(2):
+        written.planned(record)
+        ended(record, "planned", "apply is False: nothing was changed")
+    written.rolled_back(record)
+    written.done(record)
+
+
+def section_of(html: str, name: str) -> str:
+    """The text of one section, with a bar between two cells."""
+    return re.sub("<[^>]*>", "|", html.split(f'<section id="{name}">')[1].partition("</section>")[0])
+
+
+def test_every_attempt_is_a_line(tmp_path: Path) -> None:
+    """When, what, how it ended and why; what it ran is counted, and what did not end well is named."""
+    rows = attempts(list(runs_of(read(recorded(tmp_path, tried)))), 4)
+    column = {name: [row[n] for row in rows.rows] for n, name in enumerate(rows.columns)}
+    assert column["attempt"] == ["1", "2", "3", "4", "5, told above"]
+    assert column["outcome"] == ["refused", "planned", "planned", "rolled-back", "done"]
+    assert column["why"][:3] == ["1 check failed", *["apply is False: nothing was changed"] * 2]
+    assert column["commands"][:3] == ["none", "none of 5", "none of 5"]
+    assert column["commands"][3:] == ["5; restart nginx: ✘ exit status 1", "5"]
+    assert "ticket" not in column
+
+
+def test_what_did_not_pass_in_other_attempts_is_told_in_short(tmp_path: Path) -> None:
+    """The worst first, once for all attempts that found it alike, and nothing of what passed or of the run that is told."""
+
+    def write(record: Record) -> None:
+        tried(record)
+        written.refused(record)
+
+    section = section_of(page_of(recorded(tmp_path, write)).html, "checks").partition(
+        "What did not pass in the other attempts"
+    )
+    assert "26 pass, in the attempt that is told here." in section[0]
+    assert [section[2].index(each) for each in ("Is it whole?", "Is it known?", "Is it open?")] == sorted(
+        section[2].index(each) for each in ("Is it whole?", "Is it known?", "Is it open?")
+    )
+    assert section[2].count("Is it whole?") == 1
+    assert "|1, 6|" in section[2]
+    assert "Is it there?" not in section[2]
+    assert odd_checks([], 0).rows == ()
+
+
+def test_the_commands_of_other_attempts_take_a_line(tmp_path: Path) -> None:
+    """Without their scripts, and only where they touched the live pair; the run that is told has all of its own."""
+    html = page_of(recorded(tmp_path, tried)).html
+    section = section_of(html, "commands")
+    assert section.count("docker restart aos_nginx_1") == 1
+    assert section.count("in short") == 1
+    assert "✘ exit status 1" in section.partition("in short")[2]
+
+
+def test_the_events_of_other_attempts_are_those_that_no_table_tells(tmp_path: Path) -> None:
+    """Their begin and end and what somebody did; the page says how many lines the journal has."""
+
+    def write(record: Record) -> None:
+        written.refused(record)
+        record.journal.write("approved", text="bob approved the plan")
+        written.done(record)
+
+    folder = recorded(tmp_path, write)
+    section = section_of(page_of(folder).html, "events")
+    lines = read(folder)
+    first, last = runs_of(lines)
+    shown = len(last) + sum(each["event"] in {"run", "end", "approved"} for each in first)
+    assert f"{shown} of {len(lines)} lines of the journal" in section
+    assert "bob approved the plan" in section
+    assert section.count("|install on apstra, apply True, operator ada, ticket CHG-1|") == 2
+
+
+def test_sixteen_attempts_are_not_much_more_than_one(tmp_path: Path) -> None:
+    """Each takes a row or a few, whatever it ran."""
+
+    def sixteen(record: Record) -> None:
+        for _ in range(3):
+            tried(record)
+        written.done(record)
+
+    one, many = (
+        len(page_of(recorded(tmp_path / name, write)).html) for name, write in (("1", written.done), ("16", sixteen))
+    )
+    assert many < 2 * one
+
+
+@pytest.mark.parametrize("ticket", ["CHG-1", 'x"; } * { display: none } /*', "</style><b>", "\\22", "é\n\x1b"])
+def test_every_printed_page_bears_change_and_ticket(tmp_path: Path, ticket: str) -> None:
+    """In the margin, as a text of the style sheet that nothing in a ticket can end; the hash of the policy is of that style."""
+
+    def write(record: Record) -> None:
+        record.journal.write("run", notebook="install", host="apstra", operator="ada", ticket=ticket, apply=True)
+        ended(record, "done")
+
+    html = page_of(recorded(tmp_path, write)).html
+    (content,) = re.findall(r'@bottom-left \{ content: "([^"]*)"; font: 8pt', html)
+    assert re.fullmatch(r"([A-Za-z0-9]|\\[0-9a-f]+ )*", content)
+    said = re.sub(r"\\([0-9a-f]+) ", lambda found: chr(int(found[1], 16)), content)
+    assert said == f"Change {CHANGE}, ticket {plain(ticket)}"
+    assert html.count("<style>") == html.count("</style>") == 1
 
 
 def test_an_approval_is_told(tmp_path: Path) -> None:
