@@ -17,6 +17,7 @@ from runbook_lib.sshsig import NotSigned, SigningKey, signer_of
 NAMESPACE = "apstra-runbook-approval"
 APPROVER = re.compile(r"[A-Za-z0-9@._+-]+")  # a principal of allowed_signers that can stand in a file's name
 _NAMED = re.compile(r"approval-([0-9a-f]{16})-(" + APPROVER.pattern + r")(?:-\d+)?\.sig")
+SIGNED = ("purpose", "script", "stdin", "undo", "time_limit_s")  # of each command, besides its step
 LARGEST_SIGNATURE = 1 << 16
 LARGEST_PLAN = 1 << 24
 SHOWN = 40  # lines of a difference
@@ -69,7 +70,7 @@ def approve(record: Record, plan: Event, document: bytes, *, approver: str, key:
 def _shown(plan: Event, document: bytes, change_id: str) -> bool:
     """Whether the commands that the journal shows are those of the plan: who may write there could show others than are signed."""
     try:
-        shown = [[each["step"], each["script"], each["stdin"]] for each in plan["commands"]]
+        shown = [{name: each[name] for name in ("step", *SIGNED)} for each in plan["commands"]]
         return bool(json.loads(document.replace(b"<change-id>", change_id.encode()))["commands"] == shown)
     except (LookupError, TypeError, ValueError, RecursionError):
         return False

@@ -1,8 +1,10 @@
 """Approval of a plan by another person: what it is bound to, whose counts, and what is said when it is missing."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from runbook_lib.change import planning
@@ -11,7 +13,7 @@ from runbook_lib.policy import Policy
 from runbook_lib.record.approval import approve, last_plan
 from runbook_lib.record.archive import open_record
 from runbook_lib.sshsig import SigningKey
-from tests.change.operator import Operator, Run
+from tests.change.operator import ROOT, Operator, Run
 from tests.embedded import EmbeddedHost
 from tests.record.sealing import OPERATOR, allowing, signing_key
 
@@ -55,6 +57,14 @@ def approved(run: Run, key: SigningKey, name: str = BOB) -> None:
     record.journal.close()
 
 
+def kept_plan(run: Run) -> str:
+    """The plan of a run, as it is kept to be approved."""
+    assert run.record
+    found = last_plan(run.record)
+    assert found
+    return found[1].read_text()
+
+
 def approval(run: Run) -> str:
     """What the record says of the approval."""
     return str([event["text"] for event in run.journal if event["event"] == "approval"][-1])
@@ -88,10 +98,52 @@ async def test_a_plan_that_drifted_is_refused_with_the_difference(operator: Oper
     served = operator.server.served()
     refused = await operator.run("install", rollback_after_s=250)
     assert refused.outcome is Outcome.REFUSED
-    assert "arm 300" in next(line for line in refused.said.splitlines() if line.startswith("-") and "arm" in line)
-    assert "arm 250" in next(line for line in refused.said.splitlines() if line.startswith("+") and "arm" in line)
+    assert "guard.sh arm 300" in next(
+        line for line in refused.said.splitlines() if line.startswith("-") and ".sh arm" in line
+    )
+    assert "guard.sh arm 250" in next(
+        line for line in refused.said.splitlines() if line.startswith("+") and ".sh arm" in line
+    )
     assert operator.server.served() == served
     assert (await operator.run("install")).outcome is Outcome.DONE
+
+
+async def test_what_was_given_is_approved_with_the_commands(operator: Operator) -> None:
+    """What makes apply do or let pass something else, and shows in no command; who runs it and why is no part of it."""
+    await operator.run("request")
+    before = (await operator.run("install", apply=False)).plan_sha256
+    for name, value in (
+        ("accept_broken_start", True), ("not_before", "2026-01-01T00:00:00Z"), ("not_after", "2099-01-01T00:00:00Z"),
+        ("service_addresses", ["127.0.0.1", "localhost"]), ("ca_file", operator.answer(ROOT.x509)), ("browser", True),
+        ("fetch_backup", [str(pyrage.x25519.Identity.generate().to_public())]),
+    ):  # fmt: skip
+        planned = await operator.run("install", apply=False, **{name: value})
+        assert planned.plan_sha256 != before, name
+        assert f'"{name}":' in kept_plan(planned)
+    same = await operator.run("install", apply=False, reason="another", ticket="CHG-2")
+    assert same.plan_sha256 == before
+    command = json.loads(kept_plan(same))["commands"][-1]
+    assert command.keys() == {"step", "purpose", "script", "stdin", "undo", "time_limit_s"}
+
+
+async def test_an_approval_is_used_up(operator: Operator, bob: SigningKey, policy: Callable[..., None]) -> None:
+    """Put back with approval, installed again, and put back once more: the same pairs and commands, and another plan."""
+    policy(require_approval=False)
+    _, installed = await operator.replace()
+    new = operator.server.served()
+    policy()
+    planned = await operator.run("restore", apply=False)
+    approved(planned, bob)
+    assert (await operator.run("restore")).outcome is Outcome.DONE
+    policy(require_approval=False)
+    assert (await operator.run("restore", pair="installed", change_id=installed.change_id)).outcome is Outcome.DONE
+    assert operator.server.served() == new
+    policy()
+    again = await operator.run("restore", change_id=installed.change_id)
+    assert (again.outcome, "was not approved" in again.said) == (Outcome.REFUSED, True)
+    then, now = (json.loads(kept_plan(each)) for each in (planned, again))
+    assert {name for name in now if now[name] != then[name]} == {"decided"}
+    assert operator.server.served() == new
 
 
 async def test_whose_approval_counts(operator: Operator, bob: SigningKey, policy: Callable[..., None]) -> None:
