@@ -1,6 +1,10 @@
 """Approval of a plan by another person: what it is bound to, whose counts, and what is said when it is missing."""
 
+import asyncio
+import hashlib
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +16,11 @@ from runbook_lib.models import Outcome
 from runbook_lib.policy import Policy
 from runbook_lib.record.approval import approve, last_plan
 from runbook_lib.record.archive import open_record
+from runbook_lib.record.verify import Proof, proof_of, verify
 from runbook_lib.sshsig import SigningKey
 from tests.change.operator import ROOT, Operator, Run
 from tests.embedded import EmbeddedHost
-from tests.record.sealing import OPERATOR, allowing, signing_key
+from tests.record.sealing import OPERATOR, allowing, closed, signing_key
 
 BOB = "bob@example.net"
 UNPROVEN = "; that none of them runs this under another name is not proven: the policy lists no operators"
@@ -220,6 +225,9 @@ async def test_a_restore_needs_approval_too(operator: Operator, bob: SigningKey,
     planned = await operator.run("restore", apply=False)
     assert planned.outcome is Outcome.PLANNED
     assert "was not approved" in (await operator.run("restore")).said
+    ada = signing_key(operator.folder, "ada")
+    assert planned.record
+    assert closed(open_record(planned.record.parent, planned.change_id, str), ada).seal
     approved(planned, bob)
     done = await operator.run("restore")
     assert (done.outcome, approval(done)) == (
@@ -229,3 +237,19 @@ async def test_a_restore_needs_approval_too(operator: Operator, bob: SigningKey,
     assert done.record
     assert done.record != planned.record
     assert [each.name for each in (done.record / "files").glob("*.sig")]
+    assert proof_of(verify(planned.record, allowed_signers=allowing(ada) + allowing(bob, BOB))) == (Proof.PROVEN, "")
+
+
+@pytest.mark.usefixtures("policy")
+async def test_who_cannot_write_the_record_approves_with_ssh_keygen(operator: Operator, bob: SigningKey) -> None:
+    """The plan's file is handed over, and its signature laid into the record, as the guide says."""
+    await operator.run("request")
+    planned = await operator.run("install", apply=False)
+    handed = Path(operator.file("plan.json", kept_plan(planned).encode()))
+    assert hashlib.sha256(handed.read_bytes()).hexdigest() == planned.plan_sha256
+    command = ["ssh-keygen", "-Y", "sign", "-n", "apstra-runbook-approval", "-f", str(bob.path), str(handed)]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    assert planned.record
+    shutil.copy(f"{handed}.sig", planned.record / "files" / f"approval-{planned.plan_sha256[:16]}-{BOB}.sig")
+    done = await operator.run("install")
+    assert (done.outcome, f"approved by {BOB} ({bob.fingerprint})" in approval(done)) == (Outcome.DONE, True)
