@@ -45,8 +45,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_it_failed_where_it_was_to(session: Session, name: str) -> None:
-    """Every step has had its failure, after all the steps before it had done their work."""
-    assert session.failed[name][0] == FAILURES[name].cell
+    """Every step has had its own failure and no other, after all the steps before it had done their work."""
+    assert session.failed[name] == (FAILURES[name].cell, FAILURES[name].error)
 
 
 def test_the_programs_ended_as_they_had_to(session: Session) -> None:

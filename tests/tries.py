@@ -32,6 +32,7 @@ class Failure:
     Attributes:
         kind: The notebook.
         cell: The cell that ends with an error; empty where all goes well.
+        error: The name of that error; empty where all goes well.
         command: Text of the command on the server that does not do its work.
         status: How that command ends.
         given: Other parameters.
@@ -47,6 +48,7 @@ class Failure:
     command: str = ""
     status: int = 9
     given: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
     broken: bool = False
     babbles: str = ""
     strays: bool = False
@@ -56,23 +58,25 @@ class Failure:
 
 # in this order they are one change: each goes on where the one before was stopped
 FAILURES: Mapping[str, Failure] = {
-    "the login is refused": Failure("request", "bind", given={"ssh_password": TOKEN}),
-    "sudo is refused": Failure("request", "bind", given={"sudo_password": TOKEN}),
-    "the CA's passphrase is wrong": Failure("request", "bind", given={"ca_key_password": TOKEN}),
-    "the server cannot be read": Failure("request", "bind", "docker ps"),
-    "docker babbles": Failure("request", "bind", babbles="docker inspect"),
-    "the pair is broken": Failure("request", "check", broken=True, strays=True),
-    "the backup fails": Failure("request", "back_up", "backup.new", curious=True),
-    "the key fails": Failure("request", "make_key", "genpkey"),
-    "the CSR fails": Failure("request", "make_csr", "openssl req -new"),
-    "the staging fails": Failure("request", "sign", "cat >nginx.crt.new"),
+    "the login is refused": Failure("request", "bind", given={"ssh_password": TOKEN}, error="Unreachable"),
+    "sudo is refused": Failure("request", "bind", given={"sudo_password": TOKEN}, error="Unreachable"),
+    "the CA's passphrase is wrong": Failure(
+        "request", "bind", given={"ca_key_password": TOKEN}, error="UnusableParameters"
+    ),
+    "the server cannot be read": Failure("request", "bind", "docker ps", error="Refused"),
+    "docker babbles": Failure("request", "bind", babbles="docker inspect", error="Refused"),
+    "the pair is broken": Failure("request", "check", broken=True, strays=True, error="ChecksFailed"),
+    "the backup fails": Failure("request", "back_up", "backup.new", curious=True, error="Refused"),
+    "the key fails": Failure("request", "make_key", "genpkey", error="Refused"),
+    "the CSR fails": Failure("request", "make_csr", "openssl req -new", error="Refused"),
+    "the staging fails": Failure("request", "sign", "cat >nginx.crt.new", error="Refused"),
     "requested": Failure("request", ""),
-    "another plan was approved": Failure("install", "plan", given={"approved_plan": "0" * 64}),
-    "the rehearsal fails": Failure("install", "compare", "rehearse.sh"),
-    "the rehearsal ends badly": Failure("install", "compare", "rehearse.sh", status=0),
-    "the restart fails": Failure("install", "install", "docker restart"),
-    "the confirm fails": Failure("install", "confirm", "guard.sh confirm"),
-    "the connection is cut": Failure("install", "confirm", cut=True),
+    "another plan was approved": Failure("install", "plan", given={"approved_plan": "0" * 64}, error="Refused"),
+    "the rehearsal fails": Failure("install", "compare", "rehearse.sh", error="Refused"),
+    "the rehearsal ends badly": Failure("install", "compare", "rehearse.sh", status=0, error="ChecksFailed"),
+    "the restart fails": Failure("install", "install", "docker restart", error="RolledBack"),
+    "the confirm fails": Failure("install", "confirm", "guard.sh confirm", error="RolledBack"),
+    "the connection is cut": Failure("install", "confirm", cut=True, error="Unsettled"),
     "audited": Failure("audit", "", strays=True),
     "audited while openssl babbles": Failure("audit", "", babbles="openssl"),
 }

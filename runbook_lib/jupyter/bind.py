@@ -37,6 +37,11 @@ async def bind(inputs: Form) -> Change | Audit:
         UnusableParameters: With every fault; nothing was contacted.
         Refused: The server could not be reached or read; nothing was changed.
     """
+    if changed := inputs.overtaken():
+        raise Refused(
+            f"the parameters cell was run again after the form: {', '.join(changed)}",
+            step="bind", todo="run the form's cell again, look at it, then run this one",
+        )  # fmt: skip
     carried = await _close_earlier()
     kind, base, name = inputs.kind, inputs.base, NOTEBOOKS[inputs.kind]
     recorder = Recorder(inputs.shell, REGISTRY.redact, lambda: REGISTRY.longest, base / "notebooks" / f"{name}.ipynb")

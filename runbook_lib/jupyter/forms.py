@@ -90,6 +90,13 @@ class Form:
         """The parameters as they count now."""
         return self.given | self.changed
 
+    def overtaken(self) -> tuple[str, ...]:
+        """The parameters that the notebook gave another value since: the parameters cell was run again, and this form's was not."""
+        now = given_parameters(self.shell.user_ns, self.shell.user_ns_hidden)
+        return tuple(
+            name for name in Parameters.model_fields if now.get(name, _NOTHING) != self.given.get(name, _NOTHING)
+        )
+
     def faults(self) -> tuple[Fault, ...]:
         """What could not be used as it stands; files and secrets are looked at by the bind cell."""
         try:

@@ -21,44 +21,55 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._waiting = Waiting()
-        self._work: asyncio.Task[None] | None = None
-        self._guard: asyncio.Task[None] | None = None
+        self._waiting, self._purpose, self._began = Waiting(), "", 0.0
+        self._work: _Line | None = None
+        self._guard: _Line | None = None
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Hears one event; it is called in the loop of the kernel."""
-        armed_before = self._waiting.deadline is not None
-        self._waiting.hear(event, time.monotonic())
+        now, waiting = time.monotonic(), self._waiting
+        waiting.hear(event, now)
+        if event["event"] in {"result", "end"} and self._work:
+            self._work.settle(f"{self._purpose}: {now - self._began:.1f} s")
+            self._work = None
         if event["event"] == "intent":
-            self._work = asyncio.create_task(self._show_work())
-        elif event["event"] in {"result", "end"} and self._work:
-            self._work.cancel()
-        if event["event"] == "result" and self._waiting.deadline is not None and self._guard is None and armed_before:
-            self._guard = asyncio.create_task(self._show(self._waiting.guarded, lambda: self._waiting.settled))
-
-    async def _show_work(self) -> None:
-        began = time.monotonic()
-        await asyncio.sleep(LONG_S)
-        line = self._waiting.at_work(time.monotonic())
-        purpose = line.rpartition(":")[0]
-        await self._show(
-            self._waiting.at_work, lambda: "", cancelled=lambda: f"{purpose}: {time.monotonic() - began:.1f} s"
-        )
-
-    @staticmethod
-    async def _show(
-        line: Callable[[float], str], settled: Callable[[], str], cancelled: Callable[[], str] = lambda: ""
-    ) -> None:
-        """Shows a line until it is settled, or until this task is cancelled."""
-        shown = DisplayHandle()  # type: ignore[no-untyped-call]
-        shown.display(_text(line(time.monotonic())), raw=True)  # type: ignore[no-untyped-call]
-        try:
-            while not settled():
-                await asyncio.sleep(EVERY_S)
-                shown.update(_text(settled() or line(time.monotonic())), raw=True)  # type: ignore[no-untyped-call]
-        except asyncio.CancelledError:
-            shown.update(_text(cancelled()), raw=True)  # type: ignore[no-untyped-call]
+            self._purpose, self._began = str(event["purpose"]), now
+            self._work = _Line(waiting.at_work, LONG_S)
+        if event["event"] == "result" and waiting.guarded(now) and self._guard is None:
+            self._guard = _Line(waiting.guarded, 0)
+        if self._guard and waiting.settled:
+            self._guard.settle(waiting.settled)
 
 
-def _text(line: str) -> dict[str, str]:
+class _Line:
+    """One line, shown after a while and then anew every second.
+
+    Args:
+        text: What it says at a time.
+        after_s: From when on it is worth showing.
+    """
+
+    def __init__(self, text: Callable[[float], str], after_s: float) -> None:
+        self._text, self._after_s = text, after_s
+        self._shown = DisplayHandle()  # type: ignore[no-untyped-call]
+        self._begun = False
+        self._task = asyncio.create_task(self._go_on())
+
+    async def _go_on(self) -> None:
+        await asyncio.sleep(self._after_s)
+        self._begun = True
+        self._shown.display(_plain(self._text(time.monotonic())), raw=True)  # type: ignore[no-untyped-call]
+        while True:
+            await asyncio.sleep(EVERY_S)
+            self._shown.update(_plain(self._text(time.monotonic())), raw=True)  # type: ignore[no-untyped-call]
+
+    def settle(self, text: str) -> None:
+        """Shows it for the last time."""
+        if not self._task.done():
+            self._task.cancel()
+            if self._begun:
+                self._shown.update(_plain(text), raw=True)  # type: ignore[no-untyped-call]
+
+
+def _plain(line: str) -> dict[str, str]:
     return {"text/plain": redact(plain(line))}

@@ -1,7 +1,9 @@
 """The bind cell in real kernels, in the hands of a person: cells out of order, twice, edited, with a Stop in between."""
 
 import json
+import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from runbook_lib.jupyter.forms import given_parameters
 from runbook_lib.models import Outcome
 from runbook_lib.record.journal import outcome_of, read
 from tests.embedded import EmbeddedHost
-from tests.jupyter.changes import NOTEBOOKS, request, values
+from tests.jupyter.changes import NOTEBOOKS, HeldRestart, executed_cells, request, values
 from tests.jupyter.kernels import Kernel, Message
 from tests.realserver.host import SUDO_PASSWORD
 from tests.servers import wait_until
@@ -240,3 +242,42 @@ def test_a_place_for_records_that_cannot_be_written(kernel: Kernel, practice: Em
     assert said["ename"] == "Refused"
     assert str(tmp_path / "file/records") in said["evalue"]
     wait_until(lambda: not practice.practice.connections)
+
+
+def test_a_form_that_was_overtaken_is_not_read(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """The parameters cell was run again and the form's was not: the old values are not taken for the new ones."""
+    given = values(practice, tmp_path)
+    request(given)
+    kernel.run(parameters_cell(given | {"rollback_after_s": 40}))
+    kernel.run(kept_cell("form"))
+    kernel.run(parameters_cell(given | {"rollback_after_s": 50}))
+    said = error(kernel.run(kept_cell("bind")))
+    assert "was run again after the form: rollback_after_s" in said["evalue"]
+    kernel.run(kept_cell("form"))
+    assert shown(kernel.run(kept_cell("bind"))) == ""
+
+
+def test_what_takes_long_is_told_meanwhile(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
+    """A restart of more than a second with its time, and the guard's deadline; the record keeps how each ended."""
+    given = values(practice, tmp_path, mode="interactive")
+    record = request(given | {"mode": "auto"})
+    restart = HeldRestart(practice)
+    shown(install(kernel, given))
+    for step in ("check", "plan", "compare"):
+        shown(kernel.run(f"await change.{step}()"))
+    running = kernel.begin("await change.install()")
+    restart.wait()
+    time.sleep(2.2)
+    restart.let_go()
+    sent = kernel.until_idle(running)
+    texts = [str(each["content"].get("data", {}).get("text/plain", "")) for each in sent]
+    assert any(re.fullmatch(r"restart nginx: \d+ s so far", each) for each in texts), texts
+    assert any(
+        re.fullmatch(r"guard: the old pair comes back in 0:\d\d unless this is confirmed", each) for each in texts
+    )
+    shown(kernel.run("await change.confirm()"))
+    shown(kernel.run("change.summary()"))
+    kept = next(cell for cell in executed_cells(record) if "change.install()" in "".join(cell["source"]))
+    lines = [each["data"]["text/plain"] for each in kept["outputs"] if each["output_type"] == "display_data"]
+    assert any(re.fullmatch(r"restart nginx: \d+\.\d s", each) for each in lines), lines
+    assert "guard: confirmed: the new pair stays" in lines

@@ -208,6 +208,7 @@ def test_the_outcome_is_never_another_than_what_is_served(run: Ended) -> None:
 
 TAMPERED: Mapping[str, Callable[[list[dict[str, Any]]], object]] = {
     "the server ran what the journal does not know": lambda told: _forget(told, "swap the pair"),
+    "sent without an intent": lambda told: _forget(told, "swap the pair"),
     "begun before its intent": lambda told: _of(told, "intent", "swap the pair").update(at="2999-01-01T00:00:00Z"),
     "a result of what the server never ran": lambda told: _of(told, "intent", "swap the pair").update(script="true"),
     "the result is not the server's": lambda told: _of(told, "result", "swap the pair").update(status=1),
@@ -229,3 +230,9 @@ def test_the_comparison_notices_what_is_not_so(all_ended: Mapping[str, Future[En
     told = [dict(event) for event in run.journal]
     TAMPERED[what](told)
     assert [each for each in contradictions(told, run.scene.log.ran(), run.scene.log.sent()) if each.startswith(what)]
+
+
+def test_what_was_sent_outside_of_any_command_is_noticed() -> None:
+    """Where it writes; what only reads is no contradiction."""
+    found = contradictions((), (), ["rm -rf /etc/aos", "cat /etc/aos/aos.conf 2>/dev/null"])
+    assert found == ["sent outside of any command, and it does not only read: rm -rf /etc/aos"]

@@ -88,7 +88,8 @@ def contradictions(journal: Sequence[Event], ran: Sequence[Ran], sent: Sequence[
     """
     told = commands(journal)
     announced = {intent["script"] for intent, _ in told}
-    return [*_of_commands(told, ran), *_of_what_was_sent(announced, {each.script for each in ran}, sent)]
+    harmless = {each.script for each in ran if each.changed is False}
+    return [*_of_commands(told, ran), *_of_what_was_sent(announced, harmless, sent)]
 
 
 def _of_commands(told: list[tuple[Event, Event | None]], ran: Sequence[Ran]) -> Iterator[str]:
@@ -114,11 +115,12 @@ def _made_up(told: Sequence[tuple[Event, Event | None]]) -> Iterator[str]:
     yield from (f"a result of what the server never ran: {intent['purpose']}" for intent, result in told if result)
 
 
-def _of_what_was_sent(announced: set[str], begun: set[str], sent: Sequence[str]) -> Iterator[str]:
+def _of_what_was_sent(announced: set[str], harmless: set[str], sent: Sequence[str]) -> Iterator[str]:
+    """What was sent and is neither announced nor known, from the server's own log, to have changed nothing."""
     for each in sent:
         script = bounded(each)
         if script is not None:
-            if script not in announced | begun:
+            if script not in announced | harmless:
                 yield f"sent without an intent: {script}"
         elif not _LOCK.fullmatch(each) and not _NOTE.fullmatch(each) and _WRITES.search(_HARMLESS.sub("", each)):
             yield f"sent outside of any command, and it does not only read: {each}"
