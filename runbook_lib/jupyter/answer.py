@@ -4,13 +4,13 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
 from runbook_lib.change.staging import made_for
 from runbook_lib.files import read_regular
 from runbook_lib.jupyter.fields import LABEL, Changed, Field, look, said, wrong
+from runbook_lib.jupyter.inputs import Inputs
 from runbook_lib.models import Certificate, Fault, Outcome, Verdict
 from runbook_lib.parameters import validate
 from runbook_lib.pki.certificates import LARGEST, order_chain, read_certificates
@@ -18,9 +18,6 @@ from runbook_lib.pki.checks import check_certificate
 from runbook_lib.pki.csr import read_request
 from runbook_lib.record.listing import Wanted, list_records
 from runbook_lib.tables import certificates_table, checks_table
-
-if TYPE_CHECKING:
-    from runbook_lib.jupyter.forms import Form
 
 _PRIVATE = b"PRIVATE KEY"
 _KEY_CAME = "holds a private key, which nobody asked for and which was not kept"
@@ -35,7 +32,7 @@ class Answer(Field):
         form: What was handed in is kept there, and the names and trust anchors to judge it by are taken from it.
     """
 
-    def __init__(self, name: str, given: str, form: "Form") -> None:
+    def __init__(self, name: str, given: str, form: Inputs) -> None:
         self._form = form
         self._path = widgets.Text(value=given, description=name, tooltip="the path of a file on this host", **look())
         self._drop = widgets.FileUpload(
@@ -95,9 +92,11 @@ class Answer(Field):
         self._judge(data if data and not self._fault else self._in_file())
 
     def _in_file(self) -> bytes:
-        path = self._form.base / self._path.value
         try:
+            path = self._form.base / Path(self._path.value).expanduser()
             return read_regular(path, LARGEST) if self._path.value and path.exists() else b""
+        except RuntimeError:  # no such home folder, which the model says
+            return b""
         except OSError as error:
             self._fault = f"cannot be read: {error.strerror}"
             return b""

@@ -12,11 +12,11 @@ from IPython.core.getipython import get_ipython
 from IPython.core.interactiveshell import InteractiveShell
 from pydantic.fields import FieldInfo
 
-from runbook_lib.errors import Refused, UnusableParameters
-from runbook_lib.models import Fault
+from runbook_lib.errors import Refused
+from runbook_lib.jupyter.inputs import Inputs
 from runbook_lib.parameters import Parameters, as_shipped, is_secret, project_folder
 from runbook_lib.secrets import REFERENCE
-from runbook_lib.session import Kind, usable
+from runbook_lib.session import Kind
 from runbook_lib.signers import OPTIONS
 from runbook_lib.tables import Table, table
 
@@ -53,8 +53,8 @@ SECTIONS: Mapping[Kind, Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-class Form:
-    """The parameters of a run: as the notebook gave them, and as a person changed them.
+class Form(Inputs):
+    """The parameters of a run, shown by a notebook's cell.
 
     Args:
         kind: Which notebook this is.
@@ -63,18 +63,14 @@ class Form:
 
     Attributes:
         cell: The execution count of the cell that made it.
-        changed: What a person changed.
         interactive: Whether a person can be asked.
         page: The fields; None headless.
-        handed_in: What the CA handed back, where it was dropped or pasted; empty where it was not.
     """
 
     def __init__(self, kind: Kind, given: Mapping[str, object], shell: InteractiveShell) -> None:
-        self.kind, self.given, self.shell = kind, dict(given), shell
-        self.base = project_folder(Path.cwd())
+        super().__init__(kind, given, project_folder(Path.cwd()))
+        self.shell = shell
         self.cell = len(shell.history_manager.input_hist_raw) - 1  # type: ignore[union-attr]
-        self.changed: dict[str, object] = {}
-        self.handed_in = b""
         answers = bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
         mode = given.get("mode", "auto")
         self.interactive = answers if mode == "auto" else mode != "headless"
@@ -85,25 +81,12 @@ class Form:
 
         return Page(self, SECTIONS[self.kind])
 
-    @property
-    def values(self) -> Mapping[str, object]:
-        """The parameters as they count now."""
-        return self.given | self.changed
-
     def overtaken(self) -> tuple[str, ...]:
         """The parameters that the notebook gave another value since: the parameters cell was run again, and this form's was not."""
         now = given_parameters(self.shell.user_ns, self.shell.user_ns_hidden)
         return tuple(
             name for name in Parameters.model_fields if now.get(name, _NOTHING) != self.given.get(name, _NOTHING)
         )
-
-    def faults(self) -> tuple[Fault, ...]:
-        """What could not be used as it stands; files and secrets are looked at by the bind cell."""
-        try:
-            usable(self.kind, self.values)
-        except UnusableParameters as error:
-            return tuple(error.faults)
-        return ()
 
     def table(self) -> Table:
         """The values of the form's fields that are not empty, and all others that are not as shipped."""

@@ -2,18 +2,16 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
 
 from runbook_lib.jupyter.answer import Answer
 from runbook_lib.jupyter.fields import Field, Options, field_for, said, wrong
+from runbook_lib.jupyter.inputs import Inputs
 from runbook_lib.models import Fault
 from runbook_lib.parameters import Parameters, as_shipped
 from runbook_lib.signers import OPTIONS
-
-if TYPE_CHECKING:
-    from runbook_lib.jupyter.forms import Form
 
 _SHIPPED = as_shipped()
 
@@ -29,7 +27,7 @@ class Page:
         box: All of it, as one widget.
     """
 
-    def __init__(self, form: "Form", sections: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, form: Inputs, sections: Mapping[str, Sequence[str]]) -> None:
         self._form, self._state = form, widgets.HTML()
         self._fields = {name: self._field(name) for names in sections.values() for name in names}
         parts: list[widgets.Widget] = []

@@ -19,6 +19,7 @@ from runbook_lib.files import read_regular
 from runbook_lib.models import ARMING, Outcome
 
 NAME = "journal.jsonl"
+_BEGINS = b'{"n": '
 LARGEST = 64 << 20  # bytes; a run writes some 40,000
 Event = Mapping[str, Any]
 # What reading an event raises that was written by something else.
@@ -68,17 +69,16 @@ class Journal:
 
     def _go_on(self, path: Path) -> None:
         """Takes up number and hash of the last line; a line that a crash cut short is ended, and told as such."""
-        try:
-            data = whole(path.parent)
-        except OSError as error:
-            raise JournalUnusable(
-                f"{path} cannot be read", why=error.strerror or "", todo="keep it as it is and use another records_dir"
-            ) from None
-        torn = bool(data) and not data.endswith(b"\n")
+        data = path.read_bytes()
         lines = data.splitlines()
+        if len(lines) > 1 and _cut_short(lines[-1]) and _cut_short(lines[-2]):
+            lines.pop()  # the telling of the tear was itself cut short; it is told anew, and nothing is lost with it
+        torn = bool(lines) and _cut_short(lines[-1])
         check_chain(lines[:-1] if torn else lines, path)
         self._count, self.head = len(lines), _digest(lines[-1]) if lines else ""
         if torn:
+            os.ftruncate(self._file, len(b"\n".join(lines)))
+        if torn or (data and not data.endswith(b"\n")):
             self._before = b"\n"  # goes out with the event in one write, so that no crash comes between them
             self.write(
                 "torn", text="the line before was cut short: the process that wrote it was killed or the disk was full"
@@ -171,6 +171,15 @@ def check_chain(lines: Sequence[bytes], path: Path) -> None:
                 f"{path} does not hang together at line {number}", todo="keep it as it is and use another records_dir"
             )
         head = _digest(line)
+
+
+def _cut_short(line: bytes) -> bool:
+    """Whether a line begins as an event does and is none."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return line[: len(_BEGINS)] == _BEGINS[: len(line)]
+    return False
 
 
 def _is_torn(following: bytes, digest: str) -> bool:
