@@ -265,7 +265,7 @@ def test_what_a_notebook_says_at_its_end(tmp_path: Path) -> None:
     assert not list(sinks.terminal(said))
 
 
-def planned(folder: Path, commands: list[list[str]], shown: list[Json], file: str = "") -> tuple[Record, SigningKey]:
+def planned(folder: Path, commands: list[Json], shown: list[Json], file: str = "") -> tuple[Record, SigningKey]:
     """A record with a plan of these commands, whose journal shows those."""
     record = open_record(folder / "records", CHANGE, str)
     document = json.dumps({"commands": commands}).encode()
@@ -291,7 +291,7 @@ def command(script: str) -> Json:
 
 def test_nobody_signs_what_was_not_shown(tmp_path: Path) -> None:
     """Who may write into the record could show other commands in the journal than the plan holds."""
-    ours = [["install", f"sh /x/<change-id>/guard.sh {n}", ""] for n in "ab"]
+    ours = [{k: v for k, v in command(f"sh /x/<change-id>/guard.sh {n}").items() if k != "secret_stdin"} for n in "ab"]
     true = [command(f"sh /x/{CHANGE}/guard.sh {n}") for n in "ab"]
     for name, shown in {
         "another": [true[0], command("true")],

@@ -1,6 +1,8 @@
 """The policy of the operator's host: root's alone, strict, and never passed over when it cannot be used."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,13 @@ from tests.record.records import as_nobody
 from tests.record.sealing import allowing, signing_key
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can write a policy")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with nothing above it that others can write, as everything in /tmp has."""
+    with tempfile.TemporaryDirectory(dir=Path.home()) as folder:
+        yield Path(folder)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -36,6 +45,10 @@ def test_what_it_may_say(tmp_path: Path) -> None:
     (tmp_path / "approvers").write_text(signers)
     text = f"require_approval: true\napprovers: {tmp_path}/approvers\n"
     assert read_policy(written(tmp_path, text)) == Policy(require_approval=True, approvers=signers)
+    operators = signers + allowing(signing_key(tmp_path, "ada"), "ada")  # bob runs changes, too
+    (tmp_path / "operators").write_text(operators)
+    text += f"operators: {tmp_path}/operators\n"
+    assert read_policy(written(tmp_path, text)) == Policy(require_approval=True, approvers=signers, operators=operators)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +60,8 @@ def test_what_it_may_say(tmp_path: Path) -> None:
         ("- true\n", "holds no names and values"),
         ("a: [", "is no YAML"),
         ("approvers: /nonexistent/approvers\n", "No such file"),
+        ("approvers: approvers\n", "approvers is the relative path approvers: write the whole of it"),
+        ("operators: ../operators\n", "operators is the relative path ../operators: write the whole of it"),
     ],
 )
 def test_one_that_cannot_be_used_stops_the_run(tmp_path: Path, text: str, says: str) -> None:
@@ -65,16 +80,18 @@ def test_one_that_cannot_be_seen_is_not_passed_over(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     path = written(closed, "require_approval: true\n")
-    tmp_path.chmod(0o755)
     with as_nobody():
         assert "cannot be used" in refused(path)
 
 
 def test_one_that_others_can_write_is_none(tmp_path: Path) -> None:
-    """The file, its folder, the file of approvers: whoever can write one of them could approve."""
-    (tmp_path / "approvers").write_text(allowing(signing_key(tmp_path), "bob"))
-    path = written(tmp_path, f"require_approval: true\napprovers: {tmp_path}/approvers\n")
-    for each in (path, tmp_path / "approvers", tmp_path):
+    """The files, their folder and the one above it: whoever can write one of them could approve."""
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o755)
+    for name in ("approvers", "operators"):
+        (folder / name).write_text(allowing(signing_key(tmp_path), "bob"))
+    path = written(folder, f"require_approval: true\napprovers: {folder}/approvers\noperators: {folder}/operators\n")
+    for each in (path, folder / "approvers", folder / "operators", folder, tmp_path):
         before = each.stat().st_mode
         each.chmod(before | 0o020)
         assert "others than root can write it" in refused(path)
@@ -83,3 +100,42 @@ def test_one_that_others_can_write_is_none(tmp_path: Path) -> None:
         assert "others than root can write it" in refused(path)
         os.chown(each, 0, -1)
     assert read_policy(path)
+
+
+def test_one_that_lies_among_what_everybody_can_write_is_none() -> None:
+    """Though /tmp is root's, and keeps others from what is root's there: it is no place for a policy."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        assert "cannot be used: /tmp\nwhy: others than root can write it" in refused(written(Path(folder), ""))
+
+
+def test_no_link_stands_in_the_way(tmp_path: Path) -> None:
+    """Where it leads could be anybody's: the policy itself, the approvers, a folder above them."""
+    real = tmp_path / "real"
+    real.mkdir(mode=0o755)
+    (real / "approvers").write_text(allowing(signing_key(tmp_path), "bob"))
+    (tmp_path / "folder").symlink_to(real)
+    (real / "linked").symlink_to(real / "approvers")
+    text = f"require_approval: true\napprovers: {real}/approvers\n"
+    assert read_policy(written(real, text))
+    (tmp_path / "policy.yaml").symlink_to(real / "policy.yaml")
+    for path in (tmp_path / "policy.yaml", tmp_path / "folder/policy.yaml"):
+        assert "it is a link: write where it leads" in refused(path)
+    for approvers in ("real/linked", "folder/approvers"):
+        assert "it is a link" in refused(written(real, f"approvers: {tmp_path}/{approvers}\n"))
+
+
+def test_nobody_has_two_names(tmp_path: Path) -> None:
+    """Who could approve as one and run as another would need nobody: a pattern, two names a line, a key listed twice."""
+    ada, bob = signing_key(tmp_path, "ada"), signing_key(tmp_path, "bob")
+    text = f"require_approval: true\napprovers: {tmp_path}/approvers\noperators: {tmp_path}/operators\n"
+    for approvers, operators, says in (
+        (allowing(bob, "*@example.net"), allowing(ada, "ada"), "approvers line 1: *@example.net is not one name"),
+        (allowing(bob, "bob"), allowing(ada, "ada,carl"), "operators line 1: ada,carl is not one name"),
+        (allowing(bob, "bob") + allowing(ada, "eve"), allowing(ada, "ada"), "operators line 1: the key of ada is listed for eve, too"),
+        (allowing(bob, "bob") + allowing(bob, "ada"), "", "approvers line 2: the key of ada is listed for bob, too"),
+        (allowing(bob, "bob"), "ada ssh-ed25519 AAAA\n", "operators cannot be used, line 1"),
+    ):  # fmt: skip
+        (tmp_path / "approvers").write_text(approvers)
+        (tmp_path / "operators").write_text(operators)
+        used = text if operators else text.partition("operators")[0]
+        assert says in refused(written(tmp_path, used))

@@ -200,7 +200,7 @@ class Change(ABC):
     def make_plan(self) -> Plan:
         """The plan over the facts read last; its hash holds whatever an approval must stand on, and no clock."""
         commands = () if self.idle else self.commands()
-        return plan_over(self.expected(), self.change_id, self.prepared.kind, commands, self.way_back)
+        return plan_over(self.prepared, self.expected(), self.change_id, commands, self.way_back)
 
     async def apply(self, name: str, commands: Sequence[Command]) -> tuple[CommandResult, ...]:
         """Runs a step's commands under the lock of conf_dir and reads the change's folder again.

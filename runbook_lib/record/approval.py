@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -17,6 +17,7 @@ from runbook_lib.sshsig import NotSigned, SigningKey, signer_of
 NAMESPACE = "apstra-runbook-approval"
 APPROVER = re.compile(r"[A-Za-z0-9@._+-]+")  # a principal of allowed_signers that can stand in a file's name
 _NAMED = re.compile(r"approval-([0-9a-f]{16})-(" + APPROVER.pattern + r")(?:-\d+)?\.sig")
+SIGNED = ("purpose", "script", "stdin", "undo", "time_limit_s")  # of each command, besides its step
 LARGEST_SIGNATURE = 1 << 16
 LARGEST_PLAN = 1 << 24
 SHOWN = 40  # lines of a difference
@@ -31,6 +32,39 @@ class Approver:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.fingerprint})"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An approval that lies in a record.
+
+    Attributes:
+        file: Its name in `files/`.
+        size: Of that file, bytes.
+        plan: SHA-256 of the plan, lower-case hex.
+        by: Whose it is.
+    """
+
+    file: str
+    size: int
+    plan: str
+    by: Approver
+
+    def __str__(self) -> str:
+        return f"an approval by {self.by}"
+
+    @property
+    def noted(self) -> dict[str, str]:
+        """The fields of the event by which the journal tells that it was given."""
+        return {
+            "plan": self.plan, "approver": self.by.name, "key": self.by.fingerprint, "file": self.file,
+            "text": f"{self.by} approved the plan sha256:{self.plan}",
+        }  # fmt: skip
+
+    def tells(self, event: Event) -> bool:
+        """Whether an event says nothing but that this approval was given and kept."""
+        said = {name: value for name, value in event.items() if name not in {"n", "at", "prev"}}
+        return said in ({"event": "approved", **self.noted}, {"event": "file", "name": self.file, "bytes": self.size})
 
 
 def last_plan(folder: Path) -> tuple[Event, Path] | None:
@@ -60,16 +94,14 @@ def approve(record: Record, plan: Event, document: bytes, *, approver: str, key:
         raise NotSigned(f"files/{plan['file']} holds other commands than the journal shows")
     signature = key.sign(document, NAMESPACE)
     file = record.add_file(f"approval-{plan['sha256'][:16]}-{approver}.sig", signature)
-    record.journal.write(
-        "approved", plan=plan["sha256"], approver=approver, key=key.fingerprint, file=file.name,
-        text=f"{approver} ({key.fingerprint}) approved the plan sha256:{plan['sha256']}",
-    )  # fmt: skip
+    made = Approval(file.name, len(signature), plan["sha256"], Approver(approver, key.fingerprint))
+    record.journal.write("approved", **made.noted)
 
 
 def _shown(plan: Event, document: bytes, change_id: str) -> bool:
     """Whether the commands that the journal shows are those of the plan: who may write there could show others than are signed."""
     try:
-        shown = [[each["step"], each["script"], each["stdin"]] for each in plan["commands"]]
+        shown = [{name: each[name] for name in ("step", *SIGNED)} for each in plan["commands"]]
         return bool(json.loads(document.replace(b"<change-id>", change_id.encode()))["commands"] == shown)
     except (LookupError, TypeError, ValueError, RecursionError):
         return False
@@ -83,21 +115,34 @@ def approvers(folder: Path, document: bytes, allowed_signers: str) -> Iterator[A
         document: The plan's bytes.
         allowed_signers: Who may approve, the text of such a file.
     """
-    for path in sorted((folder / "files").glob("approval-*.sig")):
-        named = _NAMED.fullmatch(path.name)
-        if named is None or not digest(document).startswith(named[1]):
+    names = (path.name for path in sorted((folder / "files").glob("approval-*.sig")))
+    return (each.by for each in proven(folder, names, document, allowed_signers))
+
+
+def proven(folder: Path, names: Iterable[str], document: bytes, allowed_signers: str) -> Iterator[Approval]:
+    """Those files of a record that are an approval of a plan by somebody who may approve.
+
+    Args:
+        folder: The record.
+        names: Of the files in its `files/`.
+        document: The plan's bytes.
+        allowed_signers: Who may approve, the text of such a file.
+    """
+    plan = digest(document)
+    for file in names:
+        named = _NAMED.fullmatch(file)
+        if named is None or not plan.startswith(named[1]):
             continue
-        for name in dict.fromkeys(
-            [named[2], re.sub(r"-\d+$", "", named[2])]
-        ):  # a number may be add_file's, or the person's
+        # a number may be add_file's, or the person's
+        for name in dict.fromkeys([named[2], re.sub(r"-\d+$", "", named[2])]):
             try:
+                signature = read_regular(folder / "files" / file, LARGEST_SIGNATURE, follow=False)
                 key = signer_of(
-                    document, read_regular(path, LARGEST_SIGNATURE),
-                    principal=name, allowed_signers=allowed_signers, namespace=NAMESPACE,
-                )  # fmt: skip
+                    document, signature, principal=name, allowed_signers=allowed_signers, namespace=NAMESPACE
+                )
             except (NotSigned, OSError, ValueError):
                 continue
-            yield Approver(name, key)
+            yield Approval(file, len(signature), plan, Approver(name, key))
 
 
 def claimed(folder: Path, document: bytes) -> tuple[str, ...]:

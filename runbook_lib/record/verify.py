@@ -8,6 +8,7 @@ from typing import Any
 
 from runbook_lib.files import read_regular
 from runbook_lib.models import CHANGE_ID, Check, Verdict, judged
+from runbook_lib.record.approval import Approval, proven
 from runbook_lib.record.archive import files_of, folders_and_others
 from runbook_lib.record.journal import NAME, JournalUnusable, check_chain, event_of
 from runbook_lib.record.seal import FOLDER, NAMESPACE, NUMBERED, REPORT, digest, digest_of, statement_in
@@ -67,19 +68,52 @@ def verify(folder: Path, *, allowed_signers: str | None, expect: str = "") -> tu
     Returns:
         A check a question; one that fails says that somebody altered the record, `unknown` that no seal says how it was, or
         that nothing was looked at, `warn` that a seal is by somebody who is not allowed. It is proven when every one passes.
+        An approval may come after the seal over its plan: it is proven by itself.
     """
     seals = tuple(_seals(folder))
     files = files_of(folder)
-    journal = _read(files[NAME]) if NAME in files else None
+    journal = whole = _read(files[NAME]) if NAME in files else None
+    approvals = tuple(_approvals(folder, files, seals, allowed_signers))
+    files = {name: path for name, path in files.items() if name not in {f"files/{each.file}" for each in approvals}}
+    journal = _before_approvals(journal, seals, approvals)
     return (
         _uncovered(_SEALED, "a seal", [] if seals else ["no seal"]),
         _signatures(folder, seals, allowed_signers),
         _looked(seals, _check("Do the seals follow one another?", "each names the one before", _sequence(folder, seals))),
         _looked(seals, _unaltered(_altered(files, seals, journal))),
-        (_uncovered if not seals or _later(seals, journal) else _check)(_COVERED, "nothing", _added(files, seals, journal)),
-        _check("Do the journal's lines hang together?", "each carries the digest of the one before", _chain(journal, folder)),
+        _nothing_more(seals, journal, _added(files, seals, journal), approvals),
+        _check("Do the journal's lines hang together?", "each carries the digest of the one before", _chain(whole, folder)),
         *([_expected(seals, expect)] if expect else []),
     )  # fmt: skip
+
+
+def _approvals(
+    folder: Path, files: Mapping[str, Path], seals: Sequence["_Seal"], allowed_signers: str | None
+) -> Iterator[Approval]:
+    """What may be added after a seal: approvals of a plan that is sealed, each proven by its own signature."""
+    known = {name for each in seals if not each.fault for name in each.subjects}
+    new = [name.removeprefix("files/") for name in sorted(files.keys() - known) if name.startswith("files/")]
+    plans = [files[name] for name in sorted(known & files.keys()) if name.startswith("files/plan-")]
+    for path in plans if new and allowed_signers else ():
+        yield from proven(folder, new, _read(path) or b"", allowed_signers or "")
+
+
+def _before_approvals(journal: bytes | None, seals: Sequence["_Seal"], approvals: Sequence[Approval]) -> bytes | None:
+    """The journal as it was sealed last, where nothing follows but whole lines that tell of these approvals."""
+    lines, sealed = (journal or b"").split(b"\n"), _lines(seals)
+    *later, rest = lines[sealed:] or [b""]
+    if rest or not all(any(each.tells(event_of(line)) for each in approvals) for line in later):
+        return journal
+    return b"".join(line + b"\n" for line in lines[:sealed]) if later else journal
+
+
+def _nothing_more(
+    seals: Sequence["_Seal"], journal: bytes | None, added: Iterable[str], approvals: Sequence[Approval]
+) -> Check:
+    """The check of what no seal speaks of. Where a run wrote after the newest seal nobody can tell; else somebody added it."""
+    check = (_uncovered if not seals or _later(seals, journal) else _check)(_COVERED, "nothing", added)
+    proved = "; ".join(f"{each}, added after the seal" for each in approvals)
+    return replace(check, found=f"nothing but {proved}") if proved and check.verdict is Verdict.PASS else check
 
 
 def _check(question: str, expected: str, faults: Iterable[str], todo: str = _KEEP_IT) -> Check:
@@ -109,11 +143,16 @@ def _uncovered(question: str, expected: str, faults: Iterable[str]) -> Check:
     return check if check.verdict is Verdict.PASS else replace(check, verdict=Verdict.UNKNOWN)
 
 
+def _lines(seals: Sequence["_Seal"]) -> int:
+    """How many lines of the journal the newest seal covers."""
+    good = [each for each in seals if not each.fault]
+    return int(good[-1].predicate["journal"]["lines"]) if good else 0
+
+
 def _later(seals: Sequence["_Seal"], journal: bytes | None) -> int:
     """How many lines were written after the newest seal, one that was cut short among them."""
-    good = [each for each in seals if not each.fault]
-    lines, there = (good[-1].predicate["journal"]["lines"] if good else 0), (journal or b"").split(b"\n")
-    return max(0, len(there) - lines - (there[-1] == b""))
+    there = (journal or b"").split(b"\n")
+    return max(0, len(there) - _lines(seals) - (there[-1] == b""))
 
 
 def _looked(seals: Sequence["_Seal"], check: Check) -> Check:
@@ -290,8 +329,7 @@ def _added(files: Mapping[str, Path], seals: Sequence[_Seal], journal: bytes | N
         known |= each.subjects.keys()
     yield from (f"{name}: {_stranger(files[name])}" for name in sorted(files.keys() - known))
     if more := _later(seals, journal):
-        lines = good[-1].predicate["journal"]["lines"] if good else 0
-        yield f"{NAME}: {more} line{'' if more == 1 else 's'} after line {lines}"
+        yield f"{NAME}: {more} line{'' if more == 1 else 's'} after line {_lines(seals)}"
         if good and digest_of(files.get(REPORT, Path())) != good[-1].subjects.get(REPORT):
             yield f"{REPORT}: {'written anew' if REPORT in files else 'removed'} after that"
 
