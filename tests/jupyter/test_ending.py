@@ -126,7 +126,7 @@ def test_stop_while_a_key_takes_its_time(
         monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
         kernel = Kernel(tmp_path)
         shown(kernel.run(parameters_cell(given | {"signing_key": str(tmp_path / "key.pub")})))
-        shown(kernel.run('from runbook_lib.jupyter.bind import bind\n\naudit = await bind("audit")'))
+        shown(kernel.run(BIND.format(kind="audit").replace("change", "audit")))
         for cell in ("audit.served()", "audit.judged()"):
             shown(kernel.run(cell))
         threading.Timer(2, kernel.interrupt).start()

@@ -41,7 +41,15 @@ async def test_200_and_300_cell_by_cell(lab: Lab, practice: EmbeddedHost, tmp_pa
         ]
         assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
         del shown["form"][0]["data"][WIDGET]  # lives in the page alone; what it held stands beside it as a table
-        assert {cell["id"]: cell["outputs"] for cell in cells} == shown
+        kept = {cell["id"]: cell["outputs"] for cell in cells}
+        if (
+            "install" in kept
+        ):  # the line that counted down: the page was shown it again and again, the record keeps how it ended
+            (settled,) = [each for each in kept["install"] if each["output_type"] == "display_data"]
+            assert settled["data"] == {"text/plain": "guard: confirmed: the new pair stays"}
+            for outputs in (kept["install"], shown["install"]):
+                outputs[:] = [each for each in outputs if each["output_type"] != "display_data"]
+        assert kept == shown
         assert all(cell["metadata"]["runbook"]["ended"] for cell in cells[2:])
         assert "text/html" in shown["summary"][-1]["data"]
     assert practice.served() != old
@@ -65,7 +73,7 @@ async def test_stop_puts_the_old_pair_back(lab: Lab, practice: EmbeddedHost, tmp
         await page.stop()
         await asyncio.sleep(0.2)
     restart.let_go()
-    error, *_ = await page.outputs(running)
+    (error,) = [each for each in await page.outputs(running) if each["output_type"] == "error"]
     assert error["ename"] == "RolledBack"
     assert "the old pair is serving again" in error["traceback"][0]
     assert not [line for line in error["traceback"] if "Traceback" in line or "CancelledError\x1b" in line]
@@ -87,6 +95,7 @@ async def test_300_while_200_is_still_open(lab: Lab, practice: EmbeddedHost, tmp
     await first.run_all()
     second.fill_in(given)
     await second.run("parameters")
+    await second.run("form")
     error, *_ = await second.run("bind")
     assert "another run writes" in error["evalue"]
     first.cells["summary"] = summary

@@ -231,12 +231,14 @@ def test_what_a_front_end_runs_for_itself_is_no_cell(start: Start) -> None:
 
 
 def test_messages_of_widgets_pass(start: Start) -> None:
-    """Widgets open their channel through the recorder, and their view is kept as an output."""
+    """Widgets open their channel through the recorder, and a page is shown them; the record, where they cannot live, keeps what stands beside."""
     recorded = start()
     sent = recorded.kernel.run("import ipywidgets\nipywidgets.Text(value='shown', description='name')")
     opened = [message["content"]["data"]["state"] for message in sent if message["msg_type"] == "comm_open"]
     assert "shown" in [state.get("value") for state in opened]
-    assert "application/vnd.jupyter.widget-view+json" in recorded.last()["outputs"][0]["data"]
+    (shown,) = [message["content"]["data"] for message in sent if message["msg_type"] == "execute_result"]
+    assert set(shown) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
+    assert set(recorded.last()["outputs"][0]["data"]) == {"text/plain"}
 
 
 WAYS_OUT = {
