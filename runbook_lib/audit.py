@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runbook_lib import tables
 from runbook_lib.models import Certificate, Check, Facts, Outcome, Served, Verdict, judged
+from runbook_lib.pictures import Span
 from runbook_lib.pki.certificates import read_certificates
 from runbook_lib.record.journal import read
 from runbook_lib.record.listing import list_records
@@ -78,6 +79,17 @@ class Audit:
         leaves = {each.chain[0]: leaf for each in self.facts.served if (leaf := _leaf(each))}
         return tables.served_table(f"{self.facts.host}: what is served", self.facts.served, leaves)
 
+    def expiry(self) -> Table:
+        """Until when each certificate is good that a handshake saw, as a picture too."""
+        found = {(each.address, leaf.sha256 if (leaf := _leaf(each)) else ""): leaf for each in self.facts.served}
+        spans = [
+            Span(f"{self.facts.host}: {address}", f"{leaf.common_name}, {leaf.issuer}", leaf.not_before, leaf.not_after)
+            if leaf
+            else Span(f"{self.facts.host}: {address}", "no certificate seen", None, None)
+            for (address, _), leaf in found.items()
+        ]
+        return tables.expiry_table(f"{self.facts.host}: until when", spans, self.facts.now)
+
     def found(self) -> Table:
         """The server as found."""
         return tables.facts_table(self.facts)
@@ -118,8 +130,8 @@ class Audit:
 
     def html(self) -> str:
         """The tables as one page without script."""
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        body = "".join(each._repr_html_() for each in (self.served(), self.judged(), self.found()))
+        policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+        body = "".join(each._repr_html_() for each in (self.expiry(), self.served(), self.judged(), self.found()))
         return f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><title>Audit</title>{body}\n'
 
 

@@ -29,6 +29,7 @@ from runbook_lib.models import (
     Verdict,
     Visited,
 )
+from runbook_lib.pictures import Span, until, validity
 from runbook_lib.secrets import redact
 from runbook_lib.text import plain
 
@@ -58,7 +59,7 @@ class Table:
         monospace: Headings of columns that are shown letter by letter.
         keep: Headings of columns that a terminal never breaks.
         text: What a terminal shows instead of columns, where these would be too narrow to be read.
-        pictures: What a notebook shows below the table: in words, and as PNG.
+        pictures: What a notebook shows below the table: in words, and as PNG or SVG.
     """
 
     title: str
@@ -105,9 +106,10 @@ class Table:
 
 
 def _figure(words: str, picture: bytes) -> str:
-    source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    kind, width = ("svg+xml", 760) if picture.startswith(b"<svg") else ("png", 512)
+    source = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
     words = html.escape(words)
-    image = f'<img src="{source}" alt="{words}" width="512" style="border: 1px solid">'
+    image = f'<img src="{source}" alt="{words}" width="{width}" style="border: 1px solid; max-width: 100%">'
     return f'<figure class="mathjax_ignore tex2jax_ignore"><figcaption>{words}</figcaption>{image}</figure>'
 
 
@@ -258,6 +260,14 @@ def served_table(title: str, served: Sequence[Served], leaves: Mapping[str, Cert
     return table(title, columns, map(row, served), ("SHA-256 fingerprint",))
 
 
+def expiry_table(title: str, spans: Sequence[Span], now: dt.datetime) -> Table:
+    """Until when certificates are good, the first to end first: in words, and as a picture."""
+    spans = sorted(spans, key=lambda each: each.end or now)
+    rows = ((each.label, each.about, until(each, now)) for each in spans)
+    pictures = (("until when each certificate is good", validity(title, spans, now)),)
+    return replace(table(title, ("server", "certificate", "good"), rows), pictures=pictures)
+
+
 def browser_table(title: str, seen: Sequence[Visited], checks: Sequence[Check]) -> Table:
     """What a browser made of each address, with the judgement over it; its pictures stand below."""
     rows = (
@@ -275,8 +285,10 @@ def _stacked(*lines: str) -> str:
     return "\n".join(filter(None, lines))
 
 
-def certificates_table(title: str, certificates: Mapping[str, Certificate | None]) -> Table:
-    """Certificates side by side, a column each, a row a property."""
+def certificates_table(
+    title: str, certificates: Mapping[str, Certificate | None], now: dt.datetime | None = None
+) -> Table:
+    """Certificates side by side, a column each, a row a property; with the time, a picture of how long each is good."""
     names = tuple(certificates)
     properties: dict[str, Callable[[Certificate], str]] = {
         "common name": lambda c: c.common_name or "none",
@@ -294,7 +306,14 @@ def certificates_table(title: str, certificates: Mapping[str, Certificate | None
         (name, *(read(c) if (c := certificates[each]) else "none" for each in names))
         for name, read in properties.items()
     )
-    return table(title, ("", *names), rows, names)
+    shown = table(title, ("", *names), rows, names)
+    if now is None:
+        return shown
+    spans = [
+        Span(f"{name}: {c.common_name or 'no name'}", f"{c.issuer}, {c.key}", c.not_before, c.not_after) if c else Span(f"{name}: none", "", None, None)
+        for name, c in certificates.items()
+    ]  # fmt: skip
+    return replace(shown, pictures=(("how long each is good", validity(title, spans, now)),))
 
 
 def facts_table(facts: Facts) -> Table:

@@ -1,9 +1,11 @@
 """The readers at the other end: each is a function that names what it would obey in what it was given, nothing where it is text."""
 
+import base64
 import csv
 import io
 import json
 import re
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,14 +29,14 @@ _FORMULA = re.compile(r"[\s\0]*[=+\-@＝＋－＠]|[\t\r\n]")  # noqa: RUF001 - 
 _NUMBER = re.compile(r"-?[0-9]+")
 _SAMPLE = re.compile(r'apstra_[a-z_]+\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\\n]|\\["\\n])*")*\} -?[0-9]+')
 _TYPE = re.compile(r"# TYPE [a-z_]+ gauge")
-_TABLE = frozenset({"style", "table", "caption", "thead", "tbody", "tr", "th", "td"})
+_TABLE = frozenset({"style", "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "img"})
 _PAGE = frozenset({
     "html", "head", "meta", "title", "body", "header", "main", "footer", "nav", "section", "h1", "h2", "h3", "h4", "p", "span", "code", "pre",
     "a", "ul", "ol", "li", "dl", "dt", "dd", "div", "details", "summary",
 })  # fmt: skip
 _ATTRIBUTES = frozenset({
     "id", "class", "type", "colspan", "rowspan", "scope", "role", "href", "lang", "charset", "http-equiv", "content", "name",
-    "data-label", "aria-label", "tabindex", "open",
+    "data-label", "aria-label", "tabindex", "open", "alt", "width",
 })  # fmt: skip
 _EMPTY = frozenset({"meta", "link", "base", "img", "input", "br", "hr"})
 _NO_MATH = {"mathjax_ignore", "tex2jax_ignore"}
@@ -94,7 +96,9 @@ def browser(html: str, *, whole: bool) -> Iterator[str]:
         if tag not in _TABLE | (_PAGE if whole else frozenset()):
             yield f"element {tag}"
         for name, value in attributes.items():
-            if name not in _ATTRIBUTES or (name == "http-equiv" and value != "Content-Security-Policy"):
+            if tag == "img" and name in {"src", "style"}:
+                yield from _picture(value) if name == "src" else _looks(value)
+            elif name not in _ATTRIBUTES or (name == "http-equiv" and value != "Content-Security-Policy"):
                 yield f"attribute {name}={value!r}"
             if name == "href" and not re.match(r"#|(files|notebooks|seals)/|journal\.jsonl$", value):
                 yield f"link {value!r}"
@@ -102,6 +106,26 @@ def browser(html: str, *, whole: bool) -> Iterator[str]:
     # a text of letters, digits and escapes (CSS Syntax, 4.3.7) cannot leave its quotes, whatever it spells
     styles = re.sub(r'"[A-Za-z0-9\\ ]*"', '""', page.styles)
     yield from (f"style {each}" for each in re.findall(r"@import|url\(|expression\(|canary|alert|</", styles))
+
+
+def _picture(source: str) -> Iterator[str]:
+    """What would act or load in a picture that stands in the page itself."""
+    kind, _, data = source.partition(";base64,")
+    if kind == "data:image/svg+xml":
+        root = ET.fromstring(base64.b64decode(data, validate=True))  # noqa: S314 - what it holds is looked at, and no entity is resolved twice
+        for each in root.iter():
+            if each.tag.rpartition("}")[2] not in {"svg", "title", "desc", "rect", "line", "text"}:
+                yield f"element {each.tag} in a picture"
+            yield from (
+                f"attribute {name} in a picture" for name in each.attrib if name.startswith("on") or "href" in name
+            )
+    elif kind != "data:image/png":
+        yield f"picture {source[:40]!r}"
+
+
+def _looks(style: str) -> Iterator[str]:
+    if not re.fullmatch(r"[a-z0-9 :;%-]*", style):
+        yield f"style {style!r}"
 
 
 def mathjax(html: str) -> Iterator[str]:

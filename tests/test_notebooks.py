@@ -30,7 +30,7 @@ SECTIONS = {
 }
 # The steps of each, and whether they change the server when `apply` is set.
 STEPS = {
-    "100_audit_certificates.ipynb": {"served": "read-only", "judged": "read-only", "found": "summary"},
+    "100_audit_certificates.ipynb": {"served": "read-only", "expiry": "read-only", "judged": "read-only", "found": "summary"},
     "200_request_certificate.ipynb": {"check": "read-only", "plan": "read-only", "back-up": "changes-server", "make-key": "changes-server", "make-csr": "changes-server", "sign": "changes-server", "summary": "summary"},
     "300_install_certificate.ipynb": {"check": "read-only", "plan": "read-only", "compare": "changes-server", "browse-before": "read-only", "install": "changes-server", "browse": "changes-server", "confirm": "changes-server", "before-after": "read-only", "summary": "summary"},
 }  # fmt: skip

@@ -23,6 +23,7 @@ from runbook_lib.models import (
     Verdict,
     Visited,
 )
+from runbook_lib.pictures import Span
 from runbook_lib.tables import (
     MARKS,
     Table,
@@ -30,6 +31,7 @@ from runbook_lib.tables import (
     certificates_table,
     checks_table,
     compare_table,
+    expiry_table,
     facts_table,
     fingerprint,
     milliseconds,
@@ -59,6 +61,8 @@ HOSTILE: dict[str, Callable[[], Table]] = {
     "compare": lambda: compare_table([KeyDigest(BAD, BAD, BAD)], [CHECK]),
     "served": lambda: served_table(BAD, [Served(BAD, BAD, ("pem",), BAD), Served(BAD, BAD, (), "", BAD)], {"pem": LEAF}),
     "certificates": lambda: certificates_table(BAD, {BAD: LEAF, "b": None}),
+    "certificates drawn": lambda: certificates_table(BAD, {BAD: LEAF, "b": None}, NOW),
+    "expiry": lambda: expiry_table(BAD, [Span(BAD, BAD, NOW, NOW), Span(BAD, BAD, None, None)], NOW),
     "facts": lambda: facts_table(replace(a_server(), host=BAD, hostname=BAD, os=BAD, openssl=BAD, apstra_version=BAD, host_key=BAD, listening=(BAD,),
                                          container=a_container(name=BAD, status=BAD), conf_files=(FILE,))),
     "summary": lambda: summary_table({BAD: BAD}),
@@ -96,8 +100,9 @@ def test_foreign_text_is_no_html(make: Callable[[], Table]) -> None:
     """In every table, wherever the text stands: title, heading, cell. It is shown as itself and is nothing more."""
     shown = make()
     tags = parsed(shown._repr_html_())
-    assert tags.elements <= SAFE
-    assert tags.attributes <= {"id", "class", "type", "colspan", "rowspan"}
+    drawn = {"src", "alt", "width", "style"} if shown.pictures else set()
+    assert tags.elements <= SAFE | ({"figure", "figcaption", "img"} if shown.pictures else set())
+    assert tags.attributes <= {"id", "class", "type", "colspan", "rowspan"} | drawn
     assert BAD_HTML in tags.text
 
 

@@ -370,9 +370,8 @@ class Change(ABC):
     def before_and_after(self) -> Table:
         """The certificate that was live before beside the one that is live now."""
         pairs = {"before": self.before.live, "now": self.facts.live}
-        return tables.certificates_table(
-            "before and after", {name: pair.chain[0] if pair.chain else None for name, pair in pairs.items()}
-        )
+        leaves = {name: pair.chain[0] if pair.chain else None for name, pair in pairs.items()}
+        return tables.certificates_table("before and after", leaves, dt.datetime.now(dt.UTC))
 
     def closing(self) -> Outcome:
         """The outcome of a run that went through all its steps."""

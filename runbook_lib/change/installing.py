@@ -173,7 +173,9 @@ class Installing(Browsing):
             async with meter:
                 yield
         finally:
-            self.applier.note("probe", outage_ms=meter.outage_ms, samples=len(meter.samples))
+            before = self.before.live.chain[0].sha256 if self.before.live.chain else ""
+            strip = meter.segments(before)
+            self.applier.note("probe", outage_ms=meter.outage_ms, samples=len(meter.samples), strip=strip)
 
     async def confirm(self) -> Table:
         """Step 7: what is served is what was installed, from every vantage point; disarms the guard, or restores.

@@ -18,6 +18,7 @@ from runbook_lib.models import Served
 T = TypeVar("T")
 LARGEST_BODY = 1 << 20
 PROBE_LIMIT_S = 0.5
+MOST_SEGMENTS = 200
 INTERVAL_S = 0.02
 
 
@@ -275,3 +276,20 @@ class OutageMeter:
             if leaf:
                 last, failed = at, False
         return longest * 1000
+
+    def segments(self, before: str) -> list[tuple[int, int, int]]:
+        """What answered from when to when, in milliseconds: 0 nothing, 1 the certificate from before, 2 another one.
+
+        Args:
+            before: SHA-256 of the leaf that was served before, lower-case hex.
+        """
+        found: list[tuple[int, int, int]] = []
+        last = 0
+        for at, leaf in self.samples:
+            state, until = 0 if not leaf else 1 if leaf == before else 2, round(at * 1000)
+            if found and found[-1][2] == state:
+                found[-1] = (found[-1][0], until, state)
+            else:
+                found.append((last, until, state))
+            last = until
+        return found[:MOST_SEGMENTS]

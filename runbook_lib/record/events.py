@@ -15,6 +15,7 @@ from runbook_lib.models import Check, Outcome, Said
 from runbook_lib.record.journal import Event, event_of, whole
 
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$"
+_Whole = Annotated[int, Field(ge=0, le=10**12)]
 _Measured = Annotated[float, Field(ge=0, le=1e15)]
 
 
@@ -116,6 +117,7 @@ class _Result(_Head):
 class _Probe(_Head):
     outage_ms: _Measured | None
     samples: int
+    strip: tuple[tuple[_Whole, _Whole, Annotated[int, Field(ge=0, le=2)]], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

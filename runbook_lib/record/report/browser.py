@@ -1,6 +1,5 @@
 """What a browser said of the service addresses, and its pictures, as far as they may stand in the page."""
 
-import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -9,19 +8,11 @@ from pathlib import Path
 
 from runbook_lib.files import read_regular
 from runbook_lib.record.journal import Event
+from runbook_lib.record.report.drawings import inline
 from runbook_lib.tables import Table, fingerprint
 
 ROOM = 144 << 10  # bytes of pictures, a third more as base64, with which a page is still a small one
 LARGEST = 1 << 20
-
-
-class _Inline(str):
-    """A data: URI, which is shown as it is: base64 holds nothing that HTML knows."""
-
-    __slots__ = ()
-
-    def __html__(self) -> str:
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +48,7 @@ def pictures(folder: Path, run: Sequence[Event]) -> tuple[Picture, ...]:
             picture = Picture(words, f"files/{each['screenshot']}", "")
             if len(data) <= room:
                 room -= len(data)
-                picture = replace(picture, source=_Inline(f"data:image/png;base64,{base64.b64encode(data).decode()}"))
+                picture = replace(picture, source=inline("png", data))
             found.append(picture)
     return tuple(found)
 

@@ -30,7 +30,7 @@ COMMANDS = {
 }  # fmt: skip
 OWN_TAGS = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "nav", "section", "h1", "h2", "h3", "h4", "p", "span", "code", "pre",
-    "a", "ul", "ol", "li", "dl", "dt", "dd", "div", "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption", "img",
+    "a", "ul", "ol", "li", "dl", "dt", "dd", "div", "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption", "img", "br",
 }  # fmt: skip
 OWN_ATTRIBUTES = {
     "lang", "charset", "http-equiv", "content", "name", "class", "id", "href", "scope", "role", "data-label", "aria-label", "tabindex", "open", "src", "alt",
@@ -91,8 +91,10 @@ class Page(HTMLParser):
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         policy = next(each["content"] for _, each in self.tags if each.get("http-equiv") == "Content-Security-Policy")
         pictures = [attributes["src"] for tag, attributes in self.tags if tag == "img"]
-        assert not [each for each in pictures if not re.fullmatch(r"data:image/png;base64,[A-Za-z0-9+/]+=*", each)]
-        images = "" if "<figure>" not in self.html else " img-src data:;"
+        assert not [
+            each for each in pictures if not re.fullmatch(r"data:image/(png|svg\+xml);base64,[A-Za-z0-9+/]+=*", each)
+        ]
+        images = " img-src data:;" if "<img" in self.html or "<figure" in self.html else ""
         assert policy == f"default-src 'none'; style-src 'sha256-{digest}';{images} base-uri 'none'; form-action 'none'"
 
 
