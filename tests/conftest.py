@@ -1,7 +1,6 @@
 """Servers to test on: `practice` (embedded), `real`, `real_host` (with options) and `server` (both in turn)."""
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,21 +16,12 @@ from tests.realserver.host import SUDO_PASSWORD, HostOptions, RealHost, missing
 from tests.servers import ServerUnderTest
 
 PRACTICE_PREFIX = "apstra-practice-"
-_REAL = {"real", "real_host", "realserver", "systemd"}
 
 
 def pytest_sessionstart() -> None:
     """A policy of this host would refuse what most tests install, in processes that no test can keep from it."""
     if POLICY.exists():
         pytest.exit(f"{POLICY} is there: set it aside while the tests run", returncode=3)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In several processes a module stays in one, and all that is tested on real servers in one: their times are real, too."""
-    for item in items:
-        words = {*getattr(item, "fixturenames", ()), *re.split(r"[][/_.-]", item.nodeid)}
-        item.add_marker(pytest.mark.xdist_group("real" if words & _REAL else item.location[0]))
 
 
 def _need_real_server() -> None:
