@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -15,7 +14,7 @@ from runbook_lib.record.events import ours
 from runbook_lib.record.journal import Event, last_run, read
 from runbook_lib.record.seal import REPORT, described
 from runbook_lib.record.summary import fields
-from runbook_lib.record.waiting import Waiting
+from runbook_lib.record.waiting import Waiting, now
 from runbook_lib.secrets import redact
 from runbook_lib.tables import Table, plan_table, summary_table
 from runbook_lib.text import plain
@@ -95,7 +94,7 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Shows an event that a person waits for."""
-        self._waiting.hear(event, time.monotonic())
+        self._waiting.hear(event, now())
         if event["event"] not in _SHOWN or (event["event"] == "compare" and not event["digests"]):
             return
         text = told(event)
@@ -116,9 +115,9 @@ class Progress:
 
     def wait(self) -> None:
         """Called again and again while nothing happens."""
-        now = time.monotonic()
-        if self._open and now - self._told >= 1 and sys.stderr.isatty() and (work := self._waiting.at_work(now)):
-            more = self._waiting.guarded(now)
+        at = now()
+        if self._open and at - self._told >= 1 and sys.stderr.isatty() and (work := self._waiting.at_work(at)):
+            more = self._waiting.guarded(at)
             room = shutil.get_terminal_size().columns - 1
             say(f"  {work}{'; ' if more else ''}{more}"[:room], end=False, anew=True)
-            self._told = now
+            self._told = at

@@ -1,6 +1,7 @@
 """`runbook verify`, `seal` and `approve`: what is typed, what is answered, and the exit status."""
 
 import getpass
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -211,6 +212,7 @@ async def test_a_plan_is_approved_on_a_yes(practice: EmbeddedHost, tmp_path: Pat
     assert ("guard.sh swap" in no.output, list((planned.record / "files").glob("*.sig"))) == (True, [])
     yes = typed(*words, answer="y\n")
     assert (yes.exit_code, f"approved: plan sha256:{planned.plan_sha256}" in yes.output) == (0, True), yes.output
+    assert re.search(rf'^host +"{operator.given["host"]}"$', yes.output, re.MULTILINE)  # as the signed bytes say it
     assert len(list((planned.record / "files").glob("*.sig"))) == 1
     assert ("server" in yes.output, "certificate before" in yes.output) == (True, True)
     own = typed(*words[:-1], getpass.getuser())

@@ -79,7 +79,7 @@ def approve(record: Path, signing_key: Path, approver: str, records_dir: Path | 
     RECORD is a change id or a record's folder. Shows the plan that install or restore made with `apply: False`, and
     on a yes signs its digest. A run that applies is refused when its plan is another one by then.
     """
-    from runbook_lib.record.approval import APPROVER, LARGEST_PLAN, last_plan  # noqa: PLC0415
+    from runbook_lib.record.approval import APPROVER, LARGEST_PLAN, last_plan, stands_on  # noqa: PLC0415
     from runbook_lib.record.approval import approve as sign  # noqa: PLC0415
     from runbook_lib.record.archive import open_record  # noqa: PLC0415
     from runbook_lib.record.summary import fields  # noqa: PLC0415
@@ -102,11 +102,13 @@ def approve(record: Path, signing_key: Path, approver: str, records_dir: Path | 
             raise click.BadParameter(f"{approver} runs this change; somebody else approves it", param_hint="--approver")
         show(f"{summary_table(summary)!r}\n")
         show(f"{planned_table(plan)!r}\n")
+        document = read_regular(path, LARGEST_PLAN)
+        show(f"{table('what this plan stands on, as it is signed', ('', 'value'), stands_on(document))!r}\n")
         key = _signing_key(signing_key)
         click.confirm(plain(f"Do you, {approver}, approve this plan for change {folder.name}?"), abort=True)
         opened = open_record(folder.parent, folder.name, REGISTRY.redact)
         try:
-            sign(opened, plan, read_regular(path, LARGEST_PLAN), approver=approver, key=key)
+            sign(opened, plan, document, approver=approver, key=key)
         except (NotSigned, OSError) as error:
             raise Refused("the plan was not approved", why=str(error)) from None
         finally:

@@ -1,7 +1,7 @@
 """Where the signed certificate is dropped or pasted, and what is to be said of it at once."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from runbook_lib.record.listing import Wanted, list_records
 from runbook_lib.tables import certificates_table, checks_table
 
 _PRIVATE = b"PRIVATE KEY"
-_KEY_CAME = "holds a private key, which nobody asked for and which was not kept"
+_KEY_CAME = "there is a private key in it, which nobody asked for and which was not kept"
+_STANDS_ON = ("host", "service_addresses", "ca_file", "change_id", "records_dir")
 
 
 class Answer(Field):
@@ -47,7 +48,8 @@ class Answer(Field):
         super().__init__(name, "a path, a file that is chosen, or text that is pasted: PEM, DER or PKCS#7, with its chain",
                          widgets.VBox([self._path, self._drop, self._paste]))  # fmt: skip
         self.box = widgets.VBox([self.box, self._judged])
-        self._fault = ""
+        self._by_hand = True
+        self._judged_for: object = None
 
     @property
     def value(self) -> object:
@@ -57,52 +59,68 @@ class Answer(Field):
     def hear(self, changed: Changed) -> None:
         """The path, a file, or a text."""
         for control, taken in ((self._path, self._named), (self._drop, self._dropped), (self._paste, self._pasted)):
-            control.observe(lambda _, taken=taken: taken(), "value")
-            control.observe(lambda _: changed(), "value")
-        if self._path.value:
-            self._judge(self._in_file())
+            control.observe(lambda _, taken=taken: self._heard(taken, changed), "value")
 
     def tell(self, faults: Sequence[Fault]) -> None:
-        """The model's faults, and what is wrong with what was handed in."""
-        own = [Fault(self.name, self._fault, "the certificate alone")] if self._fault else []
-        super().tell([*faults, *own])
+        """What is wrong with it; and what is to be said of it, anew when that stands on something else now."""
+        super().tell(faults)
+        values = self._form.values
+        data = self._form.handed_in or (b"" if self._form.unfit else self._in_file())
+        stands_on = (data, *(repr(values.get(name)) for name in _STANDS_ON))
+        if stands_on != self._judged_for:
+            self._judged_for = stands_on
+            self._judged.value = judged_as_html(data, self._form.base, values) if data else ""
+
+    def _heard(self, taken: Callable[[], None], changed: Changed) -> None:
+        if self._by_hand:  # and not by this field itself
+            taken()
+            changed()
 
     def _named(self) -> None:
-        self._take(b"")
+        self._empty(self._drop, self._paste)
+        self._form.hand_in(b"")
 
     def _dropped(self) -> None:
-        if self._drop.value:
-            self._paste.value = ""
-            self._take(bytes(self._drop.value[0]["content"]))
+        self._empty(self._paste)
+        self._take(bytes(self._drop.value[0]["content"]) if self._drop.value else b"")
 
     def _pasted(self) -> None:
-        text = self._paste.value
-        if _PRIVATE.decode() in text:
-            self._paste.value = ""  # it must not lie in the page
-            self._fault = _KEY_CAME
-        elif text.strip():
-            self._drop.value = ()
-            self._take(text.encode())
+        self._empty(self._drop)
+        self._take(self._paste.value.strip().encode())
 
     def _take(self, data: bytes) -> None:
-        self._fault = _KEY_CAME if _PRIVATE in data else ""
-        if self._fault:
-            self._drop.value = ()
-        self._form.handed_in = b"" if self._fault else data
-        self._judge(data if data and not self._fault else self._in_file())
+        """Keeps what is a certificate and nothing else: a private key must not lie in the page or here."""
+        why = _unfit(data) if data else ""
+        if why:
+            self._form.hand_in(
+                b"", (Fault(self.name, f"holds no certificate that can be used: {why}", "the certificate alone"),)
+            )
+            self._empty(self._drop, *([self._paste] if _PRIVATE in data else []))
+        else:
+            self._form.hand_in(data)
+
+    def _empty(self, *controls: widgets.Widget) -> None:
+        self._by_hand = False
+        for each in controls:
+            each.value = () if each is self._drop else ""
+        self._by_hand = True
 
     def _in_file(self) -> bytes:
-        try:
+        with suppress(OSError, RuntimeError):  # what is wrong with the path is said by the model and the bind cell
             path = self._form.base / Path(self._path.value).expanduser()
             return read_regular(path, LARGEST) if self._path.value and path.exists() else b""
-        except RuntimeError:  # no such home folder, which the model says
-            return b""
-        except OSError as error:
-            self._fault = f"cannot be read: {error.strerror}"
-            return b""
+        return b""
 
-    def _judge(self, data: bytes) -> None:
-        self._judged.value = judged_as_html(data, self._form.base, self._form.values) if data else ""
+
+def _unfit(data: bytes) -> str:
+    """Why this is not to be kept; empty for certificates and nothing else."""
+    if _PRIVATE in data:
+        return _KEY_CAME
+    try:
+        read_certificates(data)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def judged_as_html(data: bytes, base: Path, values: Mapping[str, object]) -> str:
@@ -137,17 +155,17 @@ def _names(values: Mapping[str, object]) -> Sequence[str]:
 
 
 def _trust(base: Path, values: Mapping[str, object]) -> tuple[Certificate, ...]:
-    file = base / Path(str(values.get("ca_file", ""))).expanduser()
-    with suppress(OSError, ValueError):  # what is wrong with it is said by the bind cell
+    with suppress(OSError, ValueError, RuntimeError):  # what is wrong with it is said by the bind cell
+        file = base / Path(str(values.get("ca_file", ""))).expanduser()
         return read_certificates(read_regular(file, LARGEST)) if values.get("ca_file") else ()
     return ()
 
 
 def _asked(base: Path, values: Mapping[str, object]) -> tuple[str, str]:
     """The CSR that waits for its answer as the records here know it, and its change; empty where none does."""
-    folder = base / Path(str(values.get("records_dir", "records"))).expanduser()
     wanted = Wanted(server=str(values.get("host", "")), outcomes=(Outcome.WAITING,))
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
+        folder = base / Path(str(values.get("records_dir", "records"))).expanduser()
         for each in reversed(list_records(folder)):
             file = folder / each.change_id / "files" / "nginx.csr"
             if wanted.takes(each) and values.get("change_id", "") in {"", each.change_id} and file.exists():

@@ -42,6 +42,16 @@ async def bind(inputs: Form) -> Change | Audit:
             f"the parameters cell was run again after the form: {', '.join(changed)}",
             step="bind", todo="run the form's cell again, look at it, then run this one",
         )  # fmt: skip
+    inputs.take()
+    try:
+        return await _bound(inputs)
+    except BaseException:
+        inputs.let_go()
+        raise
+
+
+async def _bound(inputs: Form) -> Change | Audit:
+    """The run that begins with what the form holds."""
     carried = await _close_earlier()
     kind, base, name = inputs.kind, inputs.base, NOTEBOOKS[inputs.kind]
     recorder = Recorder(inputs.shell, REGISTRY.redact, lambda: REGISTRY.longest, base / "notebooks" / f"{name}.ipynb")
@@ -49,7 +59,7 @@ async def bind(inputs: Form) -> Change | Audit:
     _recorders.append(recorder)
     ask = _ask if inputs.interactive else None
     try:
-        prepared = prepare(kind, inputs.values, base, ask, handed_in=inputs.handed_in)
+        prepared = prepare(kind, inputs.fit(), base, ask, handed_in=inputs.handed_in)
     except UnusableParameters:
         announce(None, Outcome.UNUSABLE)
         raise

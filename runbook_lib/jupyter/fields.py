@@ -198,7 +198,8 @@ def field_for(name: str, about: FieldInfo, given: object) -> Field:
         return Rows(name, line, given if isinstance(given, list) else [])
     number = any(each is int or get_args(each)[:1] == (int,) for each in (kind, *get_args(kind)))
     field = Number if number else Field
-    return field(name, line, _text(name, "" if given is None else str(given), line))
+    text = "" if given is None or "-----" in str(given) else str(given)  # a key in clear is refused, and is not shown
+    return field(name, line, _text(name, text, line))
 
 
 def _nothing() -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (str, int, float, list, dict, tuple, type(None))
 _NOTHING = object()
+_NOT_SHOWN = "cannot be used, and is not shown"
 _SERVER = ("host", "user", "ssh_port", "ssh_password", "sudo_password", "https_port", "service_addresses")
 _LIVE = ("activation", "rollback_after_s", "apply")
 _NOTE = ("ticket", "operator", "reason")
@@ -81,6 +82,18 @@ class Form(Inputs):
 
         return Page(self, SECTIONS[self.kind])
 
+    def take(self) -> None:
+        """A run begins with these values, and the page says so."""
+        super().take()
+        if self.page:
+            self.page.show_taken()
+
+    def let_go(self) -> None:
+        """That run did not begin: the fields may be mended."""
+        super().let_go()
+        if self.page:
+            self.page.show_taken()
+
     def overtaken(self) -> tuple[str, ...]:
         """The parameters that the notebook gave another value since: the parameters cell was run again, and this form's was not."""
         now = given_parameters(self.shell.user_ns, self.shell.user_ns_hidden)
@@ -93,7 +106,11 @@ class Form(Inputs):
         shipped, values = as_shipped(), self.values
         fields = [name for names in SECTIONS[self.kind].values() for name in names]
         others = [name for name, value in values.items() if name not in fields and value != shipped.get(name)]
-        told = {name: _told(values.get(name), Parameters.model_fields.get(name)) for name in (*fields, *others)}
+        told = {
+            name: _told(values[name], Parameters.model_fields.get(name))
+            for name in (*fields, *others)
+            if name in values
+        }
         told["signer_options"] = self._options(values.get("signer_options"))
         rows = [(name, text, self._origin(name)) for name, text in told.items() if text]
         if self.handed_in:
@@ -104,7 +121,7 @@ class Form(Inputs):
 
     def _options(self, options: object) -> str:
         if not isinstance(options, Mapping):
-            return _told(options, None)
+            return _NOT_SHOWN if options else ""
         model = OPTIONS.get(str(self.values.get("signer", "")))
         about = model.model_fields if model else {}
         return "\n".join(f"{name}: {_told(each, about.get(name))}" for name, each in options.items())
@@ -156,12 +173,17 @@ def given_parameters(namespace: Mapping[str, object], there_before: Mapping[str,
 
 
 def _told(value: object, about: FieldInfo | None) -> str:
-    """A value as text; for a secret that was given in clear, which is refused, a word in its place."""
-    if about and is_secret(about) and value and not REFERENCE.fullmatch(str(value)):
-        return "no reference, and not shown"
+    """A value as text. What is refused may be a secret in clear, in the wrong place or under a misspelt name: a word stands for it."""
+    if value in (None, "", [], {}):
+        return ""
+    if isinstance(value, Mapping):  # of secret references, besides the signer's options
+        return "\n".join(
+            f"{name}: {each if REFERENCE.fullmatch(str(each)) else _NOT_SHOWN}" for name, each in value.items()
+        )
     if isinstance(value, list):
-        return "\n".join(map(str, value))
-    return "" if value is None else str(value)
+        return "\n".join(map(str, value)) if about else _NOT_SHOWN
+    clear = about and is_secret(about) and not REFERENCE.fullmatch(str(value))
+    return _NOT_SHOWN if about is None or clear or "-----" in str(value) else str(value)
 
 
 __all__ = ["Form", "form", "given_parameters"]

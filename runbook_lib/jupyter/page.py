@@ -1,7 +1,7 @@
 """What a form looks like in a notebook: its fields in sections, and whether all of it can be used."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -55,12 +55,19 @@ class Page:
         signer = str(self._form.values.get("signer", _SHIPPED["signer"]))
         return signer if signer in OPTIONS else str(_SHIPPED["signer"])
 
+    def show_taken(self) -> None:
+        """The fields can be changed no more while a run goes on with what they hold, and it says so."""
+        for each in _within(self.box):
+            if each.has_trait("disabled"):
+                each.disabled = self._form.taken
+        self._judge()
+
     def _changed(self, name: str) -> None:
-        self._form.changed[name] = self._fields[name].value
+        self._form.change(name, self._fields[name].value)
         options = self._fields.get("signer_options")
         if name == "signer" and isinstance(options, Options):
             options.show(self._signer())
-            self._form.changed["signer_options"] = options.value
+            self._form.change("signer_options", options.value)
         self._judge()
 
     def _judge(self) -> None:
@@ -71,13 +78,20 @@ class Page:
         elsewhere = [each for each in faults if not any(_belongs(each, name) for name in self._fields)]
         names = ", ".join(dict.fromkeys(each.field for each in faults))
         parts = [wrong([Fault(each.field, f"{each.field} {each.wrong}", each.write)]) for each in elsewhere]
-        text = (
-            f"Not yet: {names}. The next cell would refuse it."
-            if faults
-            else "All of it can be used: run the next cell."
-        )
+        if self._form.taken:
+            text = "The next cell goes on with this. To change it, run this cell again, and then the next one."
+        elif faults:
+            text = f"Not yet: {names}. The next cell would refuse it."
+        else:
+            text = "Nothing is wrong with what is written here: run the next cell."
         self._state.value = "<br>".join([said(text), *parts])
 
 
 def _belongs(fault: Fault, name: str) -> bool:
     return fault.field == name or fault.field.startswith(f"{name}.")
+
+
+def _within(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    yield widget
+    for each in getattr(widget, "children", ()):
+        yield from _within(each)

@@ -1,13 +1,12 @@
 """What goes on, in a notebook that a person reads: a command that takes long, with its time, and the guard's deadline."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from IPython.display import DisplayHandle
 
-from runbook_lib.record.waiting import LONG_S, Waiting
+from runbook_lib.record.waiting import LONG_S, Waiting, now
 from runbook_lib.secrets import redact
 from runbook_lib.text import plain
 
@@ -27,15 +26,15 @@ class Progress:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Hears one event; it is called in the loop of the kernel."""
-        now, waiting = time.monotonic(), self._waiting
-        waiting.hear(event, now)
+        at, waiting = now(), self._waiting
+        waiting.hear(event, at)
         if event["event"] in {"result", "end"} and self._work:
-            self._work.settle(f"{self._purpose}: {now - self._began:.1f} s")
+            self._work.settle(f"{self._purpose}: {at - self._began:.1f} s")
             self._work = None
         if event["event"] == "intent":
-            self._purpose, self._began = str(event["purpose"]), now
+            self._purpose, self._began = str(event["purpose"]), at
             self._work = _Line(waiting.at_work, LONG_S)
-        if event["event"] == "result" and waiting.guarded(now) and self._guard is None:
+        if event["event"] == "result" and waiting.guarded(at) and self._guard is None:
             self._guard = _Line(waiting.guarded, 0)
         if self._guard and waiting.settled:
             self._guard.settle(waiting.settled)
@@ -58,10 +57,10 @@ class _Line:
     async def _go_on(self) -> None:
         await asyncio.sleep(self._after_s)
         self._begun = True
-        self._shown.display(_plain(self._text(time.monotonic())), raw=True)  # type: ignore[no-untyped-call]
+        self._shown.display(_plain(self._text(now())), raw=True)  # type: ignore[no-untyped-call]
         while True:
             await asyncio.sleep(EVERY_S)
-            self._shown.update(_plain(self._text(time.monotonic())), raw=True)  # type: ignore[no-untyped-call]
+            self._shown.update(_plain(self._text(now())), raw=True)  # type: ignore[no-untyped-call]
 
     def settle(self, text: str) -> None:
         """Shows it for the last time."""

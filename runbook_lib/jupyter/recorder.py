@@ -23,6 +23,7 @@ from runbook_lib.tables import Table
 
 INTERVAL_S = 0.25
 _PARAMETERS = re.compile(r"^host\s*=", re.MULTILINE)
+_FORM = re.compile(r"= form\(")
 _OUTPUTS = {"stream", "display_data", "update_display_data", "execute_result", "error"}
 _OPEN_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END [A-Z ]*PRIVATE KEY-----)", re.DOTALL)
 _KEY_BEGINS = re.compile(r"-{1,5}(B(E(G(I(N[A-Z -]*)?)?)?)?)?\Z")
@@ -140,10 +141,16 @@ class Recorder:
         self._closed.set()
         with self._guard:
             running = [self._ran.pop()] if self._ran and not self._ran[-1].ended else []
-            again = [n for n, each in enumerate(self._ran) if n > self._first and _PARAMETERS.search(each.source)]
-            carried = self._ran[again[-1] :] if again else self._ran[: self._first]
-            if again:
-                del self._ran[again[-1] :]
+            later = [(n, each) for n, each in enumerate(self._ran) if n > self._first]
+            again = [n for n, each in later if _PARAMETERS.search(each.source)]
+            filled = [n for n, each in later if _FORM.search(each.source)]
+            carried = self._ran[: self._first]
+            if not again and filled:  # the form alone was begun anew: it takes the place of the one before
+                carried = [each for each in carried if not _FORM.search(each.source)]
+            begins = again or filled
+            if begins:
+                carried = self._ran[begins[-1] :] if again else [*carried, *self._ran[begins[-1] :]]
+                del self._ran[begins[-1] :]
             self._write()
         return [*carried, *running]
 

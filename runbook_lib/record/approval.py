@@ -107,6 +107,15 @@ def _shown(plan: Event, document: bytes, change_id: str) -> bool:
         return False
 
 
+def stands_on(document: bytes) -> tuple[tuple[str, str], ...]:
+    """What a plan stands on besides its commands, as its own bytes say: a journal may tell of another server than is signed."""
+    try:
+        held = json.loads(document)
+        return tuple((str(name), json.dumps(value)) for name, value in held.items() if name != "commands")
+    except (ValueError, AttributeError, RecursionError):
+        return ()
+
+
 def approvers(folder: Path, document: bytes, allowed_signers: str) -> Iterator[Approver]:
     """Everybody whose approval of a plan lies in a record and is worth something.
 
@@ -156,7 +165,7 @@ def bring(record: Record, document: bytes) -> None:
     for path in record.folder.parent.glob(f"*/files/approval-{digest(document)[:16]}-*.sig"):
         if path.parents[1] != record.folder:
             try:
-                signature = read_regular(path, LARGEST_SIGNATURE)
+                signature = read_regular(path, LARGEST_SIGNATURE, follow=False)  # a link could lead to anybody's secret
             except OSError as error:  # whoever may write there keeps no other approval from counting
                 record.journal.write("note", text=f"an approval of this plan cannot be read: {path}: {error.strerror}")
             else:

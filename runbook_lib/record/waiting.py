@@ -1,6 +1,7 @@
 """What a person waits for while a run goes on, from the events of its journal: the command at work, and the guard's deadline."""
 
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +10,14 @@ from runbook_lib.record.journal import arms
 LONG_S = 1.0  # what ends sooner need not be told while it lasts
 _SECONDS = re.compile(r"in (\d+) s ")
 _DECIDED = {"confirm", "roll back"}
+_CONFIRMED = "confirmed: the new pair stays"
 
 
 class Waiting:
-    """The command that is at work, and until when the change must be confirmed. Times are of a monotonic clock, in seconds."""
+    """The command that is at work, and until when the change must be confirmed. Times are seconds since boot, asleep or not, as the guard counts them."""
 
     def __init__(self) -> None:
-        self._purpose, self._since = "", 0.0
+        self._purpose, self._since, self._arming = "", 0.0, False
         self.deadline: float | None = None
         self.settled = ""
 
@@ -24,21 +26,20 @@ class Waiting:
         kind = event["event"]
         if kind == "intent":
             self._purpose, self._since = str(event["purpose"]), now
-            if arms(event) and (found := _SECONDS.search(self._purpose)):
-                self.deadline, self.settled = (
-                    now + int(found[1]),
-                    "",
-                )  # reckoned from before it was armed: rather too early
+            self._arming = arms(event)
         elif kind == "result":
-            self._purpose = ""
+            if self._arming and not event["status"] and (found := _SECONDS.search(self._purpose)):
+                self.deadline, self.settled = (
+                    self._since + int(found[1]),
+                    "",
+                )  # from before it was armed: rather too early
+            self._purpose, self._arming = "", False
             if event["step"] in _DECIDED and not event["status"]:
-                confirmed = event["step"] == "confirm"
-                self._settle("confirmed: the new pair stays" if confirmed else "the old pair is back")
+                self._settle(_CONFIRMED if event["step"] == "confirm" else "the old pair is back")
         elif kind == "end":
             self._purpose = ""
-            if event["outcome"] == "refused":
-                self.deadline = None  # it had not been armed
-            self._settle("the run has ended, and the guard may still act: run the notebook again from its top")
+            open_ = "the run has ended, and the guard may still act: run the notebook again from its top"
+            self._settle(_CONFIRMED if event["outcome"] == "done" else open_)
 
     def at_work(self, now: float) -> str:
         """The command at work and how long it has been, where that is long; else nothing."""
@@ -57,3 +58,8 @@ class Waiting:
     def _settle(self, how: str) -> None:
         if self.deadline is not None and not self.settled:
             self.settled = f"guard: {how}"
+
+
+def now() -> float:
+    """Seconds since boot; a laptop that sleeps does not stop them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

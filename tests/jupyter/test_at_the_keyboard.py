@@ -205,7 +205,7 @@ async def fill_in(person: Person, form: Locator) -> None:
     await person.picture("form", person.field("common_name"))
     await keys.press("Control+a")
     await keys.type("apstra.lab.example")
-    await expect(form).to_contain_text("All of it can be used")
+    await expect(form).to_contain_text("Nothing is wrong with what is written here")
     for number, row in enumerate(ROWS, 1):
         await person.notebook.get_by_role("button", name="add to san").focus()
         await keys.press("Enter")
@@ -216,7 +216,7 @@ async def fill_in(person: Person, form: Locator) -> None:
     await expect(form).to_contain_text("is no country code")
     await keys.press("Control+a")
     await keys.type("DE")
-    await expect(form).to_contain_text("All of it can be used")
+    await expect(form).to_contain_text("Nothing is wrong with what is written here")
 
 
 async def hand_in(person: Person, form: Locator, file: Path) -> None:

@@ -244,6 +244,23 @@ def test_a_place_for_records_that_cannot_be_written(kernel: Kernel, practice: Em
     wait_until(lambda: not practice.practice.connections)
 
 
+def test_a_form_that_was_begun_anew_is_the_one_in_the_record(
+    kernel: Kernel, practice: EmbeddedHost, tmp_path: Path
+) -> None:
+    """Filled in again and bound again: each record shows what its own run was given."""
+    record = request(values(practice, tmp_path))
+    shown(kernel.run(parameters_cell(values(practice, tmp_path)), cell_id="parameters"))
+    for ticket in ("first", "second"):
+        shown(kernel.run(kept_cell("form"), cell_id="form"))
+        kernel.run(f"inputs.change('ticket', {ticket!r})", store_history=False)
+        shown(kernel.run(kept_cell("bind"), cell_id="bind"))
+    kernel.run(kept_cell("bind"), cell_id="bind")  # closes the one before
+    notebooks = sorted((record / "notebooks").glob("*300*.ipynb"), key=lambda each: each.stat().st_mtime_ns)
+    for notebook, ticket in zip(notebooks[:2], ("first", "second"), strict=True):
+        cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["id"] == "form"]
+        assert [ticket in str(cell["outputs"]) for cell in cells] == [True], (notebook, ticket)
+
+
 def test_a_form_that_was_overtaken_is_not_read(kernel: Kernel, practice: EmbeddedHost, tmp_path: Path) -> None:
     """The parameters cell was run again and the form's was not: the old values are not taken for the new ones."""
     given = values(practice, tmp_path)

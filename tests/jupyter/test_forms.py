@@ -97,12 +97,12 @@ def test_what_nobody_touches_stays_as_it_was_given(show: Show, kind: Kind) -> No
 def test_a_value_is_judged_as_it_is_typed(show: Show) -> None:
     """The reason stands beside the field and below, and goes when it is mended; the next cell reads the mended value."""
     form = show()
-    assert "All of it can be used" in said(form)
+    assert "Nothing is wrong with what is written here" in said(form)
     field(form, "country").value = "Germany"
     assert "is no country code; write two capital letters" in said(form)
     assert "Not yet: country." in said(form)
     field(form, "country").value = "DE"
-    assert "All of it can be used" in said(form)
+    assert "Nothing is wrong with what is written here" in said(form)
     assert form.values["country"] == "DE"
     assert ("country", "DE", "this form") in form.table().rows
 
@@ -124,7 +124,7 @@ def test_names_are_added_and_removed_as_rows(show: Show) -> None:
     assert "is &#x27;IP:300.0.0.1&#x27;, which is no subject alternative name" in said(form)
     field(form, "san 2").value = "IP:192.0.2.10"
     field(form, "add to san").click()
-    assert "All of it can be used" in said(form)
+    assert "Nothing is wrong with what is written here" in said(form)
     assert form.values["san"] == ["DNS:apstra.example.com", "IP:192.0.2.10"]
     next(each for each in widgets_of(form) if getattr(each, "description", "") == "remove").click()
     assert form.values["san"] == ["IP:192.0.2.10"]
@@ -137,7 +137,7 @@ def test_the_signers_options_come_with_the_signer(show: Show) -> None:
     assert field(form, "ca_certificate").value == "ca.pem"
     field(form, "signer").value = "self-signed"
     assert form.values["signer_options"] == {}
-    assert "All of it can be used" in said(form)
+    assert "Nothing is wrong with what is written here" in said(form)
     field(form, "signer").value = "local-ca"
     assert "is missing" in said(form)
     field(form, "ca_certificate").value = "other.pem"
@@ -160,7 +160,10 @@ def test_no_secret_can_be_typed(show: Show, kind: Kind) -> None:
 
 def test_a_secret_in_clear_is_not_shown(show: Show) -> None:
     """It is refused, and stands neither in the fields nor in the table."""
-    form = show(ssh_password="Gr4nite!Basalt", signer="local-ca", signer_options={"ca_key_password": "Gr4nite!Basalt"})
+    secret = "Gr4nite!Basalt"
+    options = {"ca_key_password": secret, "ca_key_pasword": secret, "ca_key": f"-----BEGIN {secret}"}
+    wrong = {"ssh_pasword": secret, "bastion_passwords": {"jump": secret}}
+    form = show(ssh_password=secret, signer="local-ca", signer_options=options, **wrong)
     assert "is no secret reference" in said(form)
     assert "Basalt" not in repr([each.get_state() for each in widgets_of(form)])
     assert "Basalt" not in repr(form._repr_mimebundle_())
@@ -169,7 +172,8 @@ def test_a_secret_in_clear_is_not_shown(show: Show) -> None:
 def test_hostile_text_stays_text(show: Show) -> None:
     """It is escaped where it is quoted, and a field holds it as it is."""
     form = show(host="<img src=x onerror=alert(1)>", san=["<script>alert(1)</script>"], nonsense="<b>")
-    assert "<img" not in said(form)
+    assert "<img" not in said(form) + form.table()._repr_html_()
+    assert "&lt;img" in form.table()._repr_html_()
     assert "<script" not in said(form)
     assert "nonsense is no parameter" in said(form)
 
@@ -203,16 +207,53 @@ def test_a_file_is_dropped(show: Show) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pasted", "reason"), [("no certificate", "holds no certificate: it is"), (answer().decode()[:300], "is cut off")]
+    ("pasted", "reason"),
+    [("no certificate", "holds no certificate that can be used: it is"), (answer().decode()[:300], "is cut off")],
 )
 def test_what_is_no_certificate_is_said_and_refused(show: Show, pasted: str, reason: str) -> None:
     """At once in the form, and by the bind cell for whoever goes on all the same."""
     form = show("install")
     field(form, "or paste it").value = pasted
     assert reason in said(form)
+    assert "Not yet: certificate_file." in said(form)
     with pytest.raises(UnusableParameters) as caught:
-        prepare("install", {**form.values, "mode": "auto"}, Path("/nonexistent"), None, handed_in=form.handed_in)
+        form.fit()
     assert [each.field for each in caught.value.faults] == ["certificate_file"]
+    field(form, "or paste it").value = ""
+    assert "Nothing is wrong" in said(form)
+
+
+def test_the_box_that_is_emptied_counts_for_nothing(show: Show) -> None:
+    """What was pasted and taken back is not what the run is given; nor is an earlier one when a later one was no good."""
+    form = show("install")
+    for after in ("", "nonsense", KEY):
+        field(form, "or paste it").value = answer().decode()
+        assert form.handed_in
+        field(form, "or paste it").value = after
+        assert form.handed_in == b""
+
+
+def test_the_judgement_follows_what_it_stands_on(show: Show) -> None:
+    """Another service address, and the same certificate is judged anew."""
+    form = show("install", host="apstra.example.com")
+    field(form, "or paste it").value = answer().decode()
+    assert "missing: elsewhere.example.com" not in said(form)
+    field(form, "host").value = "elsewhere.example.com"
+    assert "missing: elsewhere.example.com" in said(form)
+
+
+def test_what_a_run_has_taken_cannot_be_changed(show: Show) -> None:
+    """The fields are closed and say so; when the run did not begin they are open again."""
+    form = show(apply=True)
+    form.take()
+    box = field(form, "apply")
+    assert box.disabled
+    box.value = False  # as by a page that has not heard of it yet
+    assert form.values["apply"] is True
+    assert "To change it, run this cell again" in said(form)
+    form.let_go()
+    assert not field(form, "apply").disabled
+    assert "Nothing is wrong" in said(form)
 
 
 @pytest.mark.parametrize("way", ["paste", "drop"])
@@ -231,7 +272,8 @@ def test_a_private_key_is_not_kept(show: Show, way: str) -> None:
         }
         field(form, "choose or drop the file").value = (file,)
     assert form.handed_in == b""
-    assert "holds a private key" in said(form)
+    assert "there is a private key in it" in said(form)
+    assert field(form, "choose or drop the file").value == ()
     assert not any("PRIVATE KEY-----" in repr(getattr(each, "value", "")) for each in widgets_of(form))
 
 

@@ -42,6 +42,7 @@ def test_the_deadline_counts_down_from_before_it_was_armed() -> None:
     [
         ({"event": "result", "step": "confirm", "status": 0}, "guard: confirmed: the new pair stays"),
         ({"event": "result", "step": "roll back", "status": 0}, "guard: the old pair is back"),
+        ({"event": "end", "outcome": "done"}, "guard: confirmed: the new pair stays"),
         ({"event": "end", "outcome": "unknown"}, "guard: the run has ended, and the guard may still act"),
     ],
 )
@@ -63,4 +64,6 @@ def test_without_a_guard_there_is_nothing_to_count() -> None:
     """A run that ended before it was armed, and one that never came so far."""
     assert told((10, {"event": "end", "outcome": "refused"})).settled == ""
     assert told((10, ARM), (11, {"event": "end", "outcome": "refused"})).settled == ""
+    assert told((10, ARM), (11, {**ARMED, "status": 1})).guarded(11) == ""
+    assert told((10, ARM)).guarded(11) == ""  # not before it is armed
     assert told().guarded(5) == ""

@@ -32,6 +32,7 @@ INSTALLED: dict[str, tuple[Visited, tuple[Certificate, ...], str, Verdict, str]]
     "an unknown CA": (UNKNOWN_CA, ANCHORS, "replace", Verdict.FAIL, "is put back"),
     "an unknown CA, no anchor": (UNKNOWN_CA, (), "replace", Verdict.WARN, "give ca_file"),
     "an unknown CA, another certificate": (visited(Said.REFUSED, browse.AUTHORITY, OTHER), (), "replace", Verdict.FAIL, "what answers there"),
+    "an unknown CA, no certificate told": (visited(Said.REFUSED, browse.AUTHORITY), (), "replace", Verdict.UNKNOWN, "by hand"),
     "no handshake": (visited(Said.REFUSED, "net::ERR_SSL_PROTOCOL_ERROR"), ANCHORS, "replace", Verdict.FAIL, "what answers there"),
     "a recorded pair that is refused": (REFUSED, ANCHORS, "restore", Verdict.WARN, "when it served"),
     "not the recorded pair": (visited(Said.ACCEPTED, "", OLD), ANCHORS, "restore", Verdict.FAIL, "what answers there"),
@@ -77,8 +78,9 @@ def test_whom_it_trusts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window_s", "gone_s", "limit_s"), [(300, 10, 20), (60, 30, 15), (30, 4, 13), (30, 20, 5), (30, 21, 0), (30, 40, 0)]
+    ("window_s", "gone_s", "limit_s"),
+    [(300, 10, 20), (300, 245, 15), (60, 9, 13), (60, 25, 5), (60, 26, 0), (30, 4, 0), (30, 40, 0)],
 )
 def test_it_leaves_time_for_the_confirm(window_s: int, gone_s: float, limit_s: float) -> None:
-    """At most half of what the guard still waits, and nothing where that is too little to see anything."""
+    """At most half of what the guard still waits and the confirm does not need, and nothing where that is too little to see anything."""
     assert browse.time_limit_s(parameters(rollback_after_s=window_s), gone_s) == limit_s
