@@ -5,10 +5,12 @@ too. It is narrow, so that it can still be read where a page is as narrow as a p
 """
 
 import datetime as dt
+import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 from xml.sax.saxutils import escape
 
 from runbook_lib.text import plain
@@ -16,6 +18,7 @@ from runbook_lib.text import plain
 WIDTH, EDGE, SIZE, BAR = 520, 10, 13, 12  # SIZE is that of letters, BAR how high a bar is
 RIGHT, ROOM = WIDTH - EDGE, WIDTH - 2 * EDGE
 LONGEST = 200  # characters of one text in words
+SAID = {"SPKI": 14, "SHA-256": 14}  # characters of a digest in words; nobody listens to all of them
 MOST_ROWS = 40
 MOST_LINES = 3  # of one value
 MOST_STRETCHES = 200
@@ -28,6 +31,7 @@ MARKS = (
     200,
 )  # days: the last three are what CA/Browser Forum ballot SC-081v3 lets a certificate live from 2029, 2027 and 2026
 FURTHEST = 400  # days; what is good for longer ends open
+_PART, _BLOCK = re.compile(r"(?<!\\),"), re.compile("[0-9A-F]{4}")  # of a name (RFC 4514), of a digest
 DAY = dt.timedelta(days=1)
 Place = tuple[float, float, float]  # where a text begins, has its middle or ends; its base line; and how wide it may be
 ANSWERS = ("no answer", "the old certificate", "the new certificate")  # the states of a strip, by number
@@ -66,11 +70,18 @@ class Picture:
     data: bytes
 
 
-def compared(common_name: str, issuer: str, san: str, key: str, sha256: str) -> tuple[tuple[str, str], ...]:
-    """What of a certificate is held against another's: its SAN a line each, and of the fingerprint (hex) the first blocks."""
-    blocks = " ".join(sha256[start : start + 4].upper() for start in range(0, 12, 4))
-    names = {"name": common_name, "issuer": issuer, "SAN": san, "key": key, "SHA-256": f"{blocks}…"}
-    return tuple((name, value or "none") for name, value in names.items())
+def compared(certificate: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What of a certificate is held against another's, a line for each part; its fields are named as in `models.Certificate`."""
+    issuer = sorted(_PART.split(certificate.get("issuer", "")), key=lambda part: not part.startswith("CN="))
+    values = {
+        "name": certificate.get("common_name", ""),
+        "issuer": "\n".join(issuer),
+        "SAN": "\n".join(certificate.get("san", ())),
+        "key": certificate.get("key", ""),
+        "SPKI": _BLOCK.sub(r"\g<0> ", certificate.get("spki_sha256", "").upper()),
+        "SHA-256": _BLOCK.sub(r"\g<0> ", certificate.get("sha256", "").upper()),
+    }
+    return tuple((name, value.rstrip() or "none") for name, value in values.items())
 
 
 def before_and_after(title: str, spans: Sequence[Span], now: dt.datetime) -> Picture:
@@ -100,7 +111,11 @@ def before_and_after(title: str, spans: Sequence[Span], now: dt.datetime) -> Pic
     parts += _axis(spans, now, top)
     told = "; ".join(
         f"{_line(each.label)}: "
-        + ", ".join(filter(None, (*(f"{name} {_line(value)}" for name, value in each.facts), until(each, now))))
+        + ", ".join(
+            filter(
+                None, (*(f"{name} {_line(value[: SAID.get(name)])}" for name, value in each.facts), until(each, now))
+            )
+        )
         for each in spans
     )
     if len(known) > 1:
@@ -135,7 +150,7 @@ def _axis(spans: Sequence[Span], now: dt.datetime, top: float) -> Iterator[str]:
         if each.begin and each.end:
             yield _bar(x(each.begin), x(each.end), y + 24, each, now)
         yield f'<line x1="{x(now):.1f}" x2="{x(now):.1f}" y1="{y + 20}" y2="{y + 40}" stroke="{INK}" stroke-width="2"/>'
-    under = min(max(x(now), EDGE + 58), RIGHT - 58)
+    under = min(max(x(now), EDGE + 62), RIGHT - 62)
     yield _text(f"today, {now:%Y-%m-%d}", (under, top + 42 * len(spans) + 14, ROOM), anchor="middle")
 
 

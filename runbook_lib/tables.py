@@ -11,7 +11,7 @@ import html
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
 from textwrap import indent, wrap
@@ -161,8 +161,12 @@ def table(
     keep: Sequence[str] = (),
 ) -> Table:
     """A table of anything, every cell made plain text; without secrets, which could not be found any more where a terminal breaks a line."""
-    cells = tuple(tuple(_cut(redact(plain(cell))) for cell in row) for row in rows)
+    cells = tuple(tuple(_cut(_told(cell)) for cell in row) for row in rows)
     return Table(plain(title), tuple(map(plain, columns)), cells, tuple(map(plain, monospace)), keep=tuple(keep))
+
+
+def _told(text: object) -> str:
+    return redact(plain(text))
 
 
 def _cut(text: str) -> str:
@@ -261,11 +265,11 @@ def served_table(title: str, served: Sequence[Served], leaves: Mapping[str, Cert
 def expiry_table(title: str, spans: Sequence[Span], now: dt.datetime) -> Table:
     """Until when certificates are good, the first to end first: in words, and as a picture."""
     spans = sorted(
-        (replace(each, label=redact(each.label), about=redact(each.about)) for each in spans),
+        (replace(each, label=_told(each.label), about=_told(each.about)) for each in spans),
         key=lambda each: each.end or now,
     )
     rows = ((each.label, each.about, until(each, now)) for each in spans)
-    shown = table(title, ("server", "certificate", "good"), rows)
+    shown = table(title, ("address", "certificate", "good"), rows)
     return replace(shown, pictures=(expiry("how many days each certificate is still good", spans, now),))
 
 
@@ -278,7 +282,7 @@ def browser_table(title: str, seen: Sequence[Visited], checks: Sequence[Check]) 
         for each, check in zip(seen, checks, strict=True)
     )  # fmt: skip
     columns = ("verdict", "address", "the browser says", "leaf it saw, SHA-256", "chain", "page", "what to do")
-    said = ((redact(plain(f"{each.address}: {each.said}")), each.screenshot) for each in seen if each.screenshot)
+    said = ((_told(f"{each.address}: {each.said}"), each.screenshot) for each in seen if each.screenshot)
     pictures = tuple(Picture(words, words, screenshot) for words, screenshot in said)
     return replace(table(title, columns, rows, columns[3:4], keep=columns[2:3]), pictures=pictures)
 
@@ -311,12 +315,15 @@ def certificates_table(
     shown = table(title, ("", *names), rows, names)
     if now is None:
         return shown
-    spans = [
-        Span(redact(name), "", c.not_before, c.not_after, compared(*map(redact, (c.common_name, c.issuer, "\n".join(c.san), c.key, c.sha256))))
-        if c else Span(redact(name), "none", None, None)
-        for name, c in certificates.items()
-    ]  # fmt: skip
+    spans = [_span(_told(name), certificate) for name, certificate in certificates.items()]
     return replace(shown, pictures=(before_and_after(title, spans, now),))
+
+
+def _span(name: str, certificate: Certificate | None) -> Span:
+    if certificate is None:
+        return Span(name, "none", None, None)
+    facts = tuple((fact, _told(value)) for fact, value in compared(asdict(certificate)))
+    return Span(name, "", certificate.not_before, certificate.not_after, facts)
 
 
 def with_answers(shown: Table, measured: Sequence[tuple[float | None, Sequence[tuple[int, int, int]]]]) -> Table:

@@ -58,14 +58,8 @@ def _drawn(picture: Picture) -> Drawn:
 
 
 def _span(event: Event) -> Span:
-    facts = compared(
-        event["common_name"],
-        event.get("issuer", ""),
-        "\n".join(event.get("san", ())),
-        event.get("key", ""),
-        event["sha256"],
-    )
-    return Span(event["role"], "", _moment(event.get("not_before", "")), _moment(event["not_after"]), facts)
+    begin, end = _moment(event.get("not_before", "")), _moment(event["not_after"])
+    return Span(event["role"], "", begin, end, compared(event))
 
 
 def _moment(text: str) -> dt.datetime | None:

@@ -45,7 +45,7 @@ def test_before_and_after_are_drawn_and_told(tmp_path: Path) -> None:
     page = page_of(recorded(tmp_path, measured))
     changed, _ = drawings(page)
     assert changed["alt"].startswith("certificates before and after: before: name apstra.example.com, issuer ")
-    assert "not the same: SAN, SHA-256" in changed["alt"]
+    assert "not the same: SAN, SPKI, SHA-256" in changed["alt"]
     for each in (BEFORE, AFTER):
         assert f"until {each.not_after:%Y-%m-%d}, " in changed["alt"]
     assert {"before", "after", "apstra.example.com", "IP:192.0.2.11"} <= set(seen(changed))
