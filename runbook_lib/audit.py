@@ -83,9 +83,9 @@ class Audit:
         """Until when each certificate is good that a handshake saw, as a picture too."""
         found = {(each.address, leaf.sha256 if (leaf := _leaf(each)) else ""): leaf for each in self.facts.served}
         spans = [
-            Span(f"{self.facts.host}: {address}", f"{leaf.common_name}, {leaf.issuer}", leaf.not_before, leaf.not_after)
+            Span(address, f"{leaf.common_name}, {leaf.issuer}", leaf.not_before, leaf.not_after)
             if leaf
-            else Span(f"{self.facts.host}: {address}", "no certificate seen", None, None)
+            else Span(address, "no certificate seen", None, None)
             for (address, _), leaf in found.items()
         ]
         return tables.expiry_table(f"{self.facts.host}: until when", spans, self.facts.now)

@@ -11,7 +11,7 @@ import html
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
 from textwrap import indent, wrap
@@ -29,7 +29,7 @@ from runbook_lib.models import (
     Verdict,
     Visited,
 )
-from runbook_lib.pictures import Span, until, validity
+from runbook_lib.pictures import WIDTH, Picture, Span, before_and_after, compared, expiry, strip, until
 from runbook_lib.secrets import redact
 from runbook_lib.text import plain
 
@@ -59,7 +59,7 @@ class Table:
         monospace: Headings of columns that are shown letter by letter.
         keep: Headings of columns that a terminal never breaks.
         text: What a terminal shows instead of columns, where these would be too narrow to be read.
-        pictures: What a notebook shows below the table: in words, and as PNG or SVG.
+        pictures: What a notebook shows below the table.
     """
 
     title: str
@@ -68,7 +68,7 @@ class Table:
     monospace: tuple[str, ...] = ()
     text: str = ""
     keep: tuple[str, ...] = ()
-    pictures: tuple[tuple[str, bytes], ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -90,9 +90,7 @@ class Table:
         ]
         rules += [(f"td.col{index}", "font-family: monospace; overflow-wrap: anywhere") for index in exact]
         styler = styler.set_table_styles([{"selector": selector, "props": props} for selector, props in rules])
-        return styler.map(lambda cell: _COLOURS.get(cell, "")).to_html() + "".join(
-            _figure(*each) for each in self.pictures
-        )
+        return styler.map(lambda cell: _COLOURS.get(cell, "")).to_html() + "".join(map(_figure, self.pictures))
 
     def __repr__(self) -> str:
         if self.text:
@@ -105,12 +103,12 @@ class Table:
         return "\n".join([self.title, *lines]).replace(_SECOND_HALF, "")
 
 
-def _figure(words: str, picture: bytes) -> str:
-    kind, width = ("svg+xml", 760) if picture.startswith(b"<svg") else ("png", 512)
-    source = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
-    words = html.escape(words)
+def _figure(picture: Picture) -> str:
+    kind, width = ("svg+xml", WIDTH) if picture.data.startswith(b"<svg") else ("png", 512)
+    source = f"data:image/{kind};base64,{base64.b64encode(picture.data).decode()}"
+    title, words = html.escape(picture.title), html.escape(picture.words)
     image = f'<img src="{source}" alt="{words}" width="{width}" style="border: 1px solid; max-width: 100%">'
-    return f'<figure class="mathjax_ignore tex2jax_ignore"><figcaption>{words}</figcaption>{image}</figure>'
+    return f'<figure class="mathjax_ignore tex2jax_ignore"><figcaption>{title}</figcaption>{image}</figure>'
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterable[Sequence[str]]:
@@ -163,8 +161,12 @@ def table(
     keep: Sequence[str] = (),
 ) -> Table:
     """A table of anything, every cell made plain text; without secrets, which could not be found any more where a terminal breaks a line."""
-    cells = tuple(tuple(_cut(redact(plain(cell))) for cell in row) for row in rows)
+    cells = tuple(tuple(_cut(_told(cell)) for cell in row) for row in rows)
     return Table(plain(title), tuple(map(plain, columns)), cells, tuple(map(plain, monospace)), keep=tuple(keep))
+
+
+def _told(text: object) -> str:
+    return redact(plain(text))
 
 
 def _cut(text: str) -> str:
@@ -262,10 +264,13 @@ def served_table(title: str, served: Sequence[Served], leaves: Mapping[str, Cert
 
 def expiry_table(title: str, spans: Sequence[Span], now: dt.datetime) -> Table:
     """Until when certificates are good, the first to end first: in words, and as a picture."""
-    spans = sorted(spans, key=lambda each: each.end or now)
+    spans = sorted(
+        (replace(each, label=_told(each.label), about=_told(each.about)) for each in spans),
+        key=lambda each: each.end or now,
+    )
     rows = ((each.label, each.about, until(each, now)) for each in spans)
-    pictures = (("until when each certificate is good", validity(title, spans, now)),)
-    return replace(table(title, ("server", "certificate", "good"), rows), pictures=pictures)
+    shown = table(title, ("address", "certificate", "good"), rows)
+    return replace(shown, pictures=(expiry("how many days each certificate is still good", spans, now),))
 
 
 def browser_table(title: str, seen: Sequence[Visited], checks: Sequence[Check]) -> Table:
@@ -277,8 +282,9 @@ def browser_table(title: str, seen: Sequence[Visited], checks: Sequence[Check]) 
         for each, check in zip(seen, checks, strict=True)
     )  # fmt: skip
     columns = ("verdict", "address", "the browser says", "leaf it saw, SHA-256", "chain", "page", "what to do")
-    pictures = ((redact(plain(f"{each.address}: {each.said}")), each.screenshot) for each in seen if each.screenshot)
-    return replace(table(title, columns, rows, columns[3:4], keep=columns[2:3]), pictures=tuple(pictures))
+    said = ((_told(f"{each.address}: {each.said}"), each.screenshot) for each in seen if each.screenshot)
+    pictures = tuple(Picture(words, words, screenshot) for words, screenshot in said)
+    return replace(table(title, columns, rows, columns[3:4], keep=columns[2:3]), pictures=pictures)
 
 
 def _stacked(*lines: str) -> str:
@@ -288,7 +294,7 @@ def _stacked(*lines: str) -> str:
 def certificates_table(
     title: str, certificates: Mapping[str, Certificate | None], now: dt.datetime | None = None
 ) -> Table:
-    """Certificates side by side, a column each, a row a property; with the time, a picture of how long each is good."""
+    """Certificates side by side, a column each, a row a property; with the time, a picture of what differs and how long each is good."""
     names = tuple(certificates)
     properties: dict[str, Callable[[Certificate], str]] = {
         "common name": lambda c: c.common_name or "none",
@@ -309,11 +315,24 @@ def certificates_table(
     shown = table(title, ("", *names), rows, names)
     if now is None:
         return shown
-    spans = [
-        Span(f"{name}: {c.common_name or 'no name'}", f"{c.issuer}, {c.key}", c.not_before, c.not_after) if c else Span(f"{name}: none", "", None, None)
-        for name, c in certificates.items()
-    ]  # fmt: skip
-    return replace(shown, pictures=(("how long each is good", validity(title, spans, now)),))
+    spans = [_span(_told(name), certificate) for name, certificate in certificates.items()]
+    return replace(shown, pictures=(before_and_after(title, spans, now),))
+
+
+def _span(name: str, certificate: Certificate | None) -> Span:
+    if certificate is None:
+        return Span(name, "none", None, None)
+    facts = tuple((fact, _told(value)) for fact, value in compared(asdict(certificate)))
+    return Span(name, "", certificate.not_before, certificate.not_after, facts)
+
+
+def with_answers(shown: Table, measured: Sequence[tuple[float | None, Sequence[tuple[int, int, int]]]]) -> Table:
+    """A table with what nginx answered while it was changed, as pictures and in a last row; each an outage (ms) and its stretches."""
+    pictures = tuple(strip("what nginx answered meanwhile", milliseconds(outage), each) for outage, each in measured)
+    if not pictures:
+        return shown
+    row = ["nginx answered", *[""] * (len(shown.columns) - 2), "\n".join(each.words for each in pictures)]
+    return replace(shown, rows=(*shown.rows, tuple(row)), pictures=(*shown.pictures, *pictures))
 
 
 def facts_table(facts: Facts) -> Table:

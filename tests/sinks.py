@@ -183,7 +183,7 @@ def table(shown: Table) -> Iterator[str]:
 
 def audit(found: Audit) -> Iterator[str]:
     """What any reader of an audit would obey, whatever form it is given in."""
-    for each in (found.served(), found.judged(), found.found()):
+    for each in (found.served(), found.expiry(), found.judged(), found.found()):
         yield from table(each)
     page, text = found.html(), found.csv()
     yield from (*browser(page, whole=True), *terminal(page))

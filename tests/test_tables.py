@@ -24,6 +24,7 @@ from runbook_lib.models import (
     Visited,
 )
 from runbook_lib.pictures import Span
+from runbook_lib.secrets import MASK, REGISTRY
 from runbook_lib.tables import (
     MARKS,
     Table,
@@ -41,8 +42,9 @@ from runbook_lib.tables import (
     step_table,
     summary_table,
     table,
+    with_answers,
 )
-from tests.pki.authority import NOW, issue
+from tests.pki.authority import DAY, NOW, issue
 from tests.steps.facts import NEW, OLD, a_container, a_server, seen, with_change
 
 BAD_HTML = """<img src=x onerror="alert(1)"></td></table></style><script>alert('2')</script>&lt;b&gt;"""
@@ -339,6 +341,47 @@ def test_a_terminal_shows_words_as_they_are() -> None:
 def test_no_formula_is_made_of_a_command() -> None:
     """JupyterLab hands what stands between two dollar signs to MathJax, but for elements of these classes."""
     assert 'class="mathjax_ignore tex2jax_ignore"' in table("t", ("a",), [("$each | $x",)])._repr_html_()
+
+
+def test_no_secret_is_drawn() -> None:
+    """In a picture it could not be masked any more, and could not be seen to be there."""
+    secret = "Tr0ub4dor-drawn"
+    REGISTRY.add(secret, name="ssh_password")
+    try:
+        leaf, span = (
+            replace(LEAF, common_name=secret, issuer=f"CN={secret}", san=(secret,)),
+            Span(secret, secret, NOW, None),
+        )
+        tables = (certificates_table("t", {secret: leaf}, NOW), expiry_table("t", [span], NOW))
+    finally:
+        REGISTRY.clear()
+    for each in (picture for shown in tables for picture in shown.pictures):
+        assert MASK in each.words
+        assert secret not in each.words + each.data.decode()
+
+
+def test_what_ends_first_stands_first() -> None:
+    """In the table as in its picture: what is over, then what is not known, then by the days that are left."""
+    ends = {"far": 90, "over": -1, "near": 3, "gone": None}
+    spans = [Span(name, "", NOW, None if each is None else NOW + each * DAY) for name, each in ends.items()]
+    shown = expiry_table("t", spans, NOW)
+    assert [row[0] for row in shown.rows] == ["over", "gone", "near", "far"]
+    (picture,) = shown.pictures
+    assert [each.partition(":")[0] for each in picture.words.split("; ")] == ["over", "gone", "near", "far"]
+
+
+def test_what_nginx_answered_is_a_row_and_a_picture() -> None:
+    """One picture each time that it was measured; nothing where it was not."""
+    shown = certificates_table("t", {"before": None, "now": LEAF}, NOW)
+    assert with_answers(shown, []) == shown
+    twice = with_answers(shown, [(20.4, [(0, 10, 1), (10, 30, 0), (30, 40, 2)]), (None, [(0, 5, 0)])])
+    words = (
+        "20 ms without an answer, the old certificate for 10 ms, no answer for 20 ms, the new certificate for 10 ms",
+        "unknown without an answer, no answer for 5 ms",
+    )
+    assert twice.rows[-1] == ("nginx answered", "", "\n".join(words))
+    assert len(twice.pictures) == len(shown.pictures) + 2
+    assert "the old certificate for 10 ms" in repr(twice)
 
 
 def test_pictures_stand_below_the_table() -> None:

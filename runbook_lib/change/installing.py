@@ -33,6 +33,7 @@ class Installing(Browsing):
     approvable = True
     order = ("check", "plan", "compare", "browse before", "install", "browse", "confirm")
     _installed: Table | None = None
+    _meters: tuple[tls.OutageMeter, ...] = ()
 
     @abstractmethod
     def staging(self) -> tuple[Command, ...]:
@@ -173,9 +174,18 @@ class Installing(Browsing):
             async with meter:
                 yield
         finally:
-            before = self.before.live.chain[0].sha256 if self.before.live.chain else ""
-            strip = meter.segments(before)
+            self._meters += (meter,)
+            strip = meter.segments(self._digest_before)
             self.applier.note("probe", outage_ms=meter.outage_ms, samples=len(meter.samples), strip=strip)
+
+    @property
+    def _digest_before(self) -> str:
+        return self.before.live.chain[0].sha256 if self.before.live.chain else ""
+
+    def before_and_after(self) -> Table:
+        """Also what nginx answered while it was changed."""
+        measured = [(each.outage_ms, each.segments(self._digest_before)) for each in self._meters]
+        return tables.with_answers(super().before_and_after(), measured)
 
     async def confirm(self) -> Table:
         """Step 7: what is served is what was installed, from every vantage point; disarms the guard, or restores.

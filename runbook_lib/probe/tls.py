@@ -280,16 +280,16 @@ class OutageMeter:
     def segments(self, before: str) -> list[tuple[int, int, int]]:
         """What answered from when to when, in milliseconds: 0 nothing, 1 the certificate from before, 2 another one.
 
+        A time without an answer ends, as in `outage_ms`, where one came again.
+
         Args:
             before: SHA-256 of the leaf that was served before, lower-case hex.
         """
         found: list[tuple[int, int, int]] = []
-        last = 0
         for at, leaf in self.samples:
             state, until = 0 if not leaf else 1 if leaf == before else 2, round(at * 1000)
-            if found and found[-1][2] == state:
-                found[-1] = (found[-1][0], until, state)
-            else:
-                found.append((last, until, state))
-            last = until
+            if found and found[-1][2] in {0, state}:
+                found[-1] = (found[-1][0], until, found[-1][2])
+            if not found or found[-1][2] != state:
+                found.append((found[-1][1] if found else 0, until, state))
         return found[:MOST_SEGMENTS]

@@ -69,6 +69,14 @@ async def test_a_signer_that_answers_at_once(operator: Operator, signer: str, ke
     assert_replaced(operator, before, first, install)
     leaf = read_certificates(operator.server.served().encode())[0]
     assert (leaf.common_name, leaf.key, leaf.self_signed) == (NAME, key_type, signer == "self-signed")
+    assert install.change
+    shown = install.change.before_and_after()
+    changed, answered = shown.pictures
+    assert (changed.title, answered.title) == ("before and after", "what nginx answered meanwhile")
+    assert shown.rows[-1] == ("nginx answered", "", answered.words)
+    outage = next(value for name, value in install.tables["summary"].rows if name == "outage")
+    assert answered.words.startswith(f"{outage}, the old certificate for ")
+    assert re.search(r", no answer for .* the new certificate for [0-9,]+ ms$", answered.words)
     rehearsed = [row for row in install.tables["compare"].rows if "in a rehearsal?" in row[1]]
     assert [row[0] for row in rehearsed] == [MARKS[Verdict.PASS]]
 

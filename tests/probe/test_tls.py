@@ -461,21 +461,29 @@ def test_an_error_goes_through_the_meter(serve: Serve) -> None:
         measure(serve().port, fail)
 
 
-OUTAGES: dict[str, tuple[list[tuple[float, str]], float | None]] = {
-    "no sample": ([], None),
-    "never answered": ([(0.1, ""), (0.2, "")], None),
-    "always answered": ([(0.1, "a"), (2.0, "a")], 0.0),
-    "one outage": ([(0.1, "a"), (0.2, ""), (0.3, ""), (0.5, "b")], 400.0),
-    "the longest of two": ([(0.1, "a"), (0.2, ""), (0.3, "a"), (0.4, ""), (1.3, "a")], 1000.0),
-    "away at the start": ([(0.1, ""), (0.25, "a")], 250.0),
-    "still away": ([(0.1, "a"), (0.2, ""), (0.6, "")], 500.0),
-}
+Stretches = list[tuple[int, int, int]]
+OUTAGES: dict[str, tuple[list[tuple[float, str]], float | None, Stretches]] = {
+    "no sample": ([], None, []),
+    "never answered": ([(0.1, ""), (0.2, "")], None, [(0, 200, 0)]),
+    "always answered": ([(0.1, "a"), (2.0, "a")], 0.0, [(0, 2000, 1)]),
+    "one outage": ([(0.1, "a"), (0.2, ""), (0.3, ""), (0.5, "b"), (0.6, "b")], 400.0, [(0, 100, 1), (100, 500, 0), (500, 600, 2)]),
+    "the longest of two": ([(0.1, "a"), (0.2, ""), (0.3, "a"), (0.4, ""), (1.3, "a")], 1000.0,
+                           [(0, 100, 1), (100, 300, 0), (300, 300, 1), (300, 1300, 0), (1300, 1300, 1)]),
+    "away at the start": ([(0.1, ""), (0.25, "a")], 250.0, [(0, 250, 0), (250, 250, 1)]),
+    "still away": ([(0.1, "a"), (0.2, ""), (0.6, "")], 500.0, [(0, 100, 1), (100, 600, 0)]),
+    "no outage": ([(0.1, "a"), (0.2, "b"), (0.3, "a")], 0.0, [(0, 100, 1), (100, 200, 2), (200, 300, 1)]),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("samples", "outage"), OUTAGES.values(), ids=OUTAGES.keys())
+@pytest.mark.parametrize(("samples", "outage", "stretches"), OUTAGES.values(), ids=OUTAGES.keys())
 def test_the_outage_is_the_longest_time_without_an_answer(
-    samples: list[tuple[float, str]], outage: float | None
+    samples: list[tuple[float, str]], outage: float | None, stretches: Stretches
 ) -> None:
-    """From the last answer before to the first one after; None where none is known."""
+    """From the last answer before to the first one after; None where none is known. What is drawn of it is as long."""
     meter = OutageMeter(tcp_opener("127.0.0.1", 1), NAME, samples)
     assert meter.outage_ms == (outage if outage is None else pytest.approx(outage))
+    assert meter.segments("a") == stretches
+    if outage is not None:
+        assert max([ended - begin for begin, ended, state in stretches if not state], default=0) == pytest.approx(
+            outage
+        )

@@ -23,7 +23,7 @@ from runbook_lib.record.journal import NAME, Event, JournalUnusable, check_chain
 from runbook_lib.record.report.attempts import QUIET, SHORT, attempts, filled, moment, odd_checks, touched
 from runbook_lib.record.report.browser import pictures, visits
 from runbook_lib.record.report.commands import commands_of
-from runbook_lib.record.report.drawings import strips, validities
+from runbook_lib.record.report.drawings import changed, strips
 from runbook_lib.record.report.evidence import Audited, audited, certificates, kept
 from runbook_lib.record.report.headline import headline
 from runbook_lib.record.summary import fields
@@ -73,7 +73,7 @@ def render(folder: Path, sealing: str) -> str:
         pictures=pictures(folder, run),
         probes=list(zip(of_kind(run, "probe"), strips(run), strict=True)),
         strips=any(strips(run)),
-        drawn=validities(run),
+        drawn=changed(run),
         changes=changes,
         approvals=[each for each in approvals if each["event"] == "approved" or each in run] or approvals[-1:],
         **judged,

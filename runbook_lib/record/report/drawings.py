@@ -1,12 +1,14 @@
-"""What is drawn in the page, out of the journal: how long the certificates are good, and what nginx answered meanwhile."""
+"""What is drawn in the page, out of the journal: the certificates before and after, and what nginx answered meanwhile."""
 
 import base64
 import datetime as dt
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
-from runbook_lib.pictures import Span, strip, validity
+from runbook_lib.pictures import Picture, Span, before_and_after, compared, strip
 from runbook_lib.record.journal import Event, of_kind
+from runbook_lib.tables import milliseconds
 
 
 class Inline(str):
@@ -23,26 +25,41 @@ def inline(kind: str, data: bytes) -> Inline:
     return Inline(f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
 
 
-def validities(run: Sequence[Event]) -> str:
-    """The certificates that a run noted, on one time axis; empty where it noted none. Today is the day of its last event."""
-    spans, today = [_span(event) for event in of_kind(run, "certificate")], _moment(run[-1]["at"]) if run else None
-    return inline("svg+xml", validity("the certificates of this run", spans, today)) if spans and today else ""
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A picture of the page: its data: URI, and the same in words."""
+
+    source: Inline
+    words: str
 
 
-def strips(run: Sequence[Event]) -> tuple[str, ...]:
-    """What nginx answered, a picture for each probe; empty for one of an older record."""
+def changed(run: Sequence[Event]) -> Drawn | None:
+    """The certificates before and after a run, None where it noted none. Today is the day of its last event."""
+    last = {event["role"]: event for event in of_kind(run, "certificate")}
+    spans, today = (
+        [_span(last[role]) for role in ("before", "after") if role in last],
+        _moment(run[-1]["at"]) if run else None,
+    )
+    return _drawn(before_and_after("certificates before and after", spans, today)) if spans and today else None
+
+
+def strips(run: Sequence[Event]) -> tuple[Drawn | None, ...]:
+    """What nginx answered, a picture for each probe; None for one of an older record."""
     return tuple(
-        inline("svg+xml", strip("what nginx answered", [tuple(each) for each in event["strip"]]))
+        _drawn(strip("what nginx answered", milliseconds(event["outage_ms"]), [tuple(each) for each in event["strip"]]))
         if event.get("strip")
-        else ""
+        else None
         for event in of_kind(run, "probe")
     )
 
 
+def _drawn(picture: Picture) -> Drawn:
+    return Drawn(inline("svg+xml", picture.data), f"{picture.title}: {picture.words}")
+
+
 def _span(event: Event) -> Span:
-    label = f"{event['role']}: {event['common_name'] or 'no name'}"
-    about = ", ".join(filter(None, (event.get("issuer", ""), event.get("key", ""))))
-    return Span(label, about, _moment(event.get("not_before", "")), _moment(event["not_after"]))
+    begin, end = _moment(event.get("not_before", "")), _moment(event["not_after"])
+    return Span(event["role"], "", begin, end, compared(event))
 
 
 def _moment(text: str) -> dt.datetime | None:
