@@ -370,8 +370,9 @@ def test_what_ends_first_stands_first() -> None:
     assert [each.partition(":")[0] for each in picture.words.split("; ")] == ["over", "gone", "near", "far"]
 
 
-def test_what_nginx_answered_is_a_row_and_a_picture() -> None:
+def test_what_nginx_answered_is_a_row_and_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """One picture each time that it was measured; nothing where it was not."""
+    monkeypatch.setenv("COLUMNS", "160")
     shown = certificates_table("t", {"before": None, "now": LEAF}, NOW)
     assert with_answers(shown, []) == shown
     twice = with_answers(shown, [(20.4, [(0, 10, 1), (10, 30, 0), (30, 40, 2)]), (None, [(0, 5, 0)])])

@@ -36,7 +36,7 @@ def test_one_approval_that_cannot_be_read_keeps_no_other_back(tmp_path: Path) ->
         "ann.sig: it is no regular file",
         "bob.sig: it is no regular file",
         f"cid.sig: it is larger than {LARGEST_SIGNATURE} bytes",
-        "dee.sig: No such file or directory",
+        "dee.sig: it is a link",
     ]
 
 
