@@ -95,7 +95,10 @@ def approve(record: Record, plan: Event, document: bytes, *, approver: str, key:
     signature = key.sign(document, NAMESPACE)
     file = record.add_file(f"approval-{plan['sha256'][:16]}-{approver}.sig", signature)
     made = Approval(file.name, len(signature), plan["sha256"], Approver(approver, key.fingerprint))
-    record.journal.write("approved", **made.noted)
+    said = made.noted
+    record.journal.write(
+        "approved", plan=said["plan"], approver=said["approver"], key=said["key"], file=said["file"], text=said["text"]
+    )
 
 
 def _shown(plan: Event, document: bytes, change_id: str) -> bool:
