@@ -122,7 +122,7 @@ async def test_a_server_that_never_answers() -> None:
 @pytest.mark.usefixtures("temporary")
 async def test_a_hostile_page_is_data(serving: Serving) -> None:
     """Its title is one plain line that is not too long, its picture not too large, and neither a dialog nor endless requests hold it up."""
-    seen = (await look(serving(LEAF, HOSTILE).port, NAME, limit_s=60))[NAME]
+    seen = (await look(serving(LEAF, HOSTILE).port, NAME))[NAME]
     assert seen.said is Said.ACCEPTED
     assert len(seen.title) == LONGEST
     assert "<b> Sign in</b> xxx" in seen.title
