@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from IPython.display import DisplayHandle
@@ -25,7 +26,11 @@ class Progress:
         self._guard: _Line | None = None
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Hears one event; it is called in the loop of the kernel."""
+        """Hears one event; it is called in the loop of the kernel, by whoever writes the journal."""
+        with suppress(Exception):  # a line that cannot be shown must not end a run, and roll a good change back
+            self._hear(event)
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
         at, waiting = now(), self._waiting
         waiting.hear(event, at)
         if event["event"] in {"result", "end"} and self._work:
@@ -52,7 +57,7 @@ class _Line:
         self._text, self._after_s = text, after_s
         self._shown = DisplayHandle()  # type: ignore[no-untyped-call]
         self._begun = False
-        self._task = asyncio.create_task(self._go_on())
+        self._task = asyncio.get_running_loop().create_task(self._go_on())
 
     async def _go_on(self) -> None:
         await asyncio.sleep(self._after_s)

@@ -29,10 +29,7 @@ class Waiting:
             self._arming = arms(event)
         elif kind == "result":
             if self._arming and not event["status"] and (found := _SECONDS.search(self._purpose)):
-                self.deadline, self.settled = (
-                    self._since + int(found[1]),
-                    "",
-                )  # from before it was armed: rather too early
+                self.deadline = self._since + int(found[1])  # from before it was armed: rather too early
             self._purpose, self._arming = "", False
             if event["step"] in _DECIDED and not event["status"]:
                 self._settle(_CONFIRMED if event["step"] == "confirm" else "the old pair is back")
